@@ -1,0 +1,1 @@
+"""Hardware profiles: data files, each figure with its source."""
