@@ -1,0 +1,99 @@
+"""The modules every family is built of: projection (with an optional adapter), norm, embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from daypack.models.dropout import drop
+from daypack.models.numerics import layer_norm
+from daypack.models.parameters import ONES, ZEROS, Initial, kaiming_uniform, parameter
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterShape:
+    """What one low-rank adapter is: rank, the factor alpha / rank, dropout on its input, its dropout site."""
+
+    rank: int
+    scale: float
+    dropout: float
+    site: int
+
+
+class Factor(nnx.Module):
+    """One of the two matrices of an adapter; a module of its own so that its path is PEFT's name."""
+
+    def __init__(self, shape: tuple[int, int], initial: Initial) -> None:
+        self.weight: Any = parameter(shape, initial)
+
+
+class Projection(nnx.Module):
+    """x W + b, with W stored (in, out) as GPT-2's Conv1D does, or (out, in) as `torch.nn.Linear` does.
+
+    With an adapter the result gains scale * drop(x) A^T B^T, A (rank, in), B (out, rank), as in PEFT.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, initial: Initial, *, input_first: bool, bias: bool = True
+    ) -> None:
+        self.in_features = in_features
+        self.out_features = out_features
+        self.input_first = input_first
+        shape = (in_features, out_features) if input_first else (out_features, in_features)
+        self.weight: Any = parameter(shape, initial)
+        self.bias: Any = parameter((out_features,), ZEROS) if bias else nnx.data(None)
+        self.adapter: AdapterShape | None = None
+        self.lora_A: Any = nnx.data(None)
+        self.lora_B: Any = nnx.data(None)
+
+    def adapt(self, adapter: AdapterShape) -> None:
+        """Give this projection an adapter: A as `torch.nn.Linear` starts, B zero, as PEFT has them."""
+        self.adapter = adapter
+        self.lora_A = Factor((adapter.rank, self.in_features), kaiming_uniform(self.in_features))
+        self.lora_B = Factor((self.out_features, adapter.rank), ZEROS)
+
+    def __call__(self, x: Array, keys: Array | None) -> Array:
+        """x (B, T, in) to (B, T, out); keys (B,) as in `dropout.drop`."""
+        y = jnp.einsum("bti,io->bto" if self.input_first else "bti,oi->bto", x, self.weight[...])
+        if self.bias is not None:
+            y = y + self.bias[...]
+        if self.adapter is not None:
+            y = y + self._adapted(x, keys, self.adapter)
+        return y
+
+    def _adapted(self, x: Array, keys: Array | None, adapter: AdapterShape) -> Array:
+        x = drop(x, adapter.dropout, keys, adapter.site)
+        low = jnp.einsum("bti,ri->btr", x, self.lora_A.weight[...])
+        return jnp.einsum("btr,or->bto", low * adapter.scale, self.lora_B.weight[...])
+
+
+class LayerNorm(nnx.Module):
+    """Layer norm over the last axis with gain `weight` and shift `bias`."""
+
+    def __init__(self, features: int, epsilon: float) -> None:
+        self.epsilon = epsilon
+        self.weight: Any = parameter((features,), ONES)
+        self.bias: Any = parameter((features,), ZEROS)
+
+    def __call__(self, x: Array) -> Array:
+        return layer_norm(x, self.weight[...], self.bias[...], self.epsilon)
+
+
+class Embedding(nnx.Module):
+    """Rows of a table, `weight` (rows, features)."""
+
+    def __init__(self, rows: int, features: int, initial: Initial) -> None:
+        self.weight: Any = parameter((rows, features), initial)
+
+    def rows(self, ids: Array) -> Array:
+        """ids int32 (...) to (..., features). Ids must lie in [0, rows): data and engine check them, not the graph."""
+        table: Any = self.weight[...]
+        return table.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+    def first(self, count: int) -> Array:
+        """The rows [0, count): (count, features)."""
+        return self.weight[...][:count]

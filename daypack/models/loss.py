@@ -1,0 +1,46 @@
+"""The causal language-model loss over labelled tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from daypack.models.dropout import example_keys
+from daypack.models.numerics import logsumexp
+from daypack.models.structure import Structure
+
+NO_LABEL = -100
+"""The label of a position that has none, as in PyTorch and `transformers`."""
+
+Arrays = Mapping[str, Array]
+StepLoss = Callable[[Arrays, Arrays, Arrays, Arrays, Arrays], tuple[Array, Array, Arrays]]
+"""(trainable, frozen, mutable, batch, clock) to (loss_sum, weight, mutable)."""
+
+
+def token_losses(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """(sum of -log p(label), number of labels), both float32[].
+
+    logits (B, T, V); labels int32 (B, T), already shifted, NO_LABEL where there is none. The picked logit is a masked
+    sum rather than a gather, so that its derivative is element-wise and joins that of logsumexp.
+    """
+    vocabulary = jax.lax.broadcasted_iota(labels.dtype, logits.shape, 2)
+    picked = jnp.sum(jnp.where(vocabulary == labels[..., None], logits, 0.0), axis=-1)
+    labelled = labels != NO_LABEL
+    losses = jnp.where(labelled, logsumexp(logits) - picked, 0.0)
+    return jnp.sum(losses), jnp.sum(labelled.astype(jnp.float32))
+
+
+def language_model_loss(structure: Structure) -> StepLoss:
+    """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on."""
+
+    def loss(trainable: Arrays, frozen: Arrays, mutable: Arrays, batch: Arrays, clock: Arrays) -> Any:
+        model = structure.bind({**frozen, **trainable})
+        keys = example_keys(clock, batch["ids"].shape[0])
+        loss_sum, weight = token_losses(model(batch["ids"], keys), batch["labels"])
+        return loss_sum, weight, mutable
+
+    return loss
