@@ -1,0 +1,142 @@
+"""Lifetimes to offsets in one arena: several first-fit orders, the best of them kept.
+
+A buffer lives during ``[lower, upper)``; two buffers whose lives meet must not share a byte. The largest
+sum of sizes alive at once (``max_load_bytes``) bounds every layout from below. On training graphs some
+order usually meets it; tight instances go to `layout_search`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daypack.errors import SpecError
+from daypack.planners.problem import MAX_BYTES
+
+Longs = NDArray[np.int64]
+
+
+class LayoutError(SpecError):
+    """Buffers that cannot be laid out; the message names the buffer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """``size_bytes`` of memory that must stay put during ``[lower, upper)``."""
+
+    id: int
+    lower: int
+    upper: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Offsets in the order of the buffers given, the arena they need, and the bound no layout goes below."""
+
+    offsets: tuple[int, ...]
+    total_bytes: int
+    max_load_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Buffers as arrays, sizes rounded up to the alignment so that every sum of them is aligned."""
+
+    lower: Longs
+    upper: Longs
+    size: Longs
+
+
+def lay_out(buffers: Sequence[Buffer], *, alignment_bytes: int = 64) -> Layout:
+    """Lay out by the best first-fit order; fast enough for tens of thousands of buffers."""
+    check_buffers(buffers, alignment_bytes)
+    columns = columns_of(buffers, alignment_bytes)
+    bound = max_load(columns)
+    offsets = best_first_fit(columns, bound)
+    return make_layout(buffers, offsets)
+
+
+def make_layout(buffers: Sequence[Buffer], offsets: Longs) -> Layout:
+    """Offsets with the figures that belong to them."""
+    ends = [int(offset) + buffer.size_bytes for buffer, offset in zip(buffers, offsets, strict=True)]
+    bound = max_load(columns_of(buffers, 1))
+    return Layout(tuple(int(offset) for offset in offsets), max(ends, default=0), bound)
+
+
+def check_buffers(buffers: Sequence[Buffer], alignment_bytes: int) -> None:
+    """`LayoutError` for what cannot be a buffer."""
+    if alignment_bytes < 1:
+        raise LayoutError(f"alignment_bytes must be at least 1, found {alignment_bytes}")
+    seen: set[int] = set()
+    total = 0
+    for buffer in buffers:
+        if buffer.id in seen:
+            raise LayoutError(f"buffer {buffer.id}: the id is used twice; ids must differ")
+        seen.add(buffer.id)
+        if not 0 <= buffer.lower < buffer.upper:
+            raise LayoutError(
+                f"buffer {buffer.id}: its life must be 0 <= lower < upper, found lower {buffer.lower}, "
+                f"upper {buffer.upper}"
+            )
+        if buffer.size_bytes < 0:
+            raise LayoutError(f"buffer {buffer.id}: size must be at least 0, found {buffer.size_bytes}")
+        total += buffer.size_bytes + alignment_bytes
+        if max(total, buffer.upper) >= MAX_BYTES:
+            raise LayoutError(f"buffer {buffer.id}: sizes together and lifetimes must stay below 2^62")
+
+
+def columns_of(buffers: Sequence[Buffer], alignment_bytes: int) -> Columns:
+    """The buffers as arrays."""
+    rows = np.array([(b.lower, b.upper, b.size_bytes) for b in buffers], dtype=np.int64).reshape(-1, 3)
+    size = rows[:, 2] + (-rows[:, 2] % alignment_bytes)
+    lower, upper = np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
+    return Columns(lower, upper, np.ascontiguousarray(size))
+
+
+def max_load(columns: Columns) -> int:
+    """The largest sum of sizes alive at one moment."""
+    if len(columns.size) == 0:
+        return 0
+    times = np.concatenate([columns.upper, columns.lower])
+    change = np.concatenate([-columns.size, columns.size])
+    return max(0, int(np.cumsum(change[np.argsort(times, kind="stable")]).max()))
+
+
+def best_first_fit(columns: Columns, bound: int) -> Longs:
+    """The offsets of the first order that meets the bound, or else of the best order."""
+    from daypack.planners.first_fit_kernel import first_fit_offsets
+
+    best = np.zeros(0, dtype=np.int64)
+    best_total = -1
+    for order in first_fit_orders(columns):
+        offsets = first_fit_offsets(order, columns.lower, columns.upper, columns.size)
+        total = int((offsets + columns.size).max(initial=0))
+        if best_total < 0 or total < best_total:
+            best, best_total = offsets, total
+        if best_total <= bound:
+            break
+    return best
+
+
+def first_fit_orders(columns: Columns) -> Iterator[Longs]:
+    """Orders of placement, the ones that do best on training graphs first; ties by position."""
+    length = columns.upper - columns.lower
+    size, lower, upper = columns.size, columns.lower, columns.upper
+    area = length.astype(np.float64) * size
+    keys: list[tuple[NDArray[np.int64] | NDArray[np.float64], ...]] = [
+        (-length, -size),
+        (-area, -size),
+        (-size, -length),
+        (lower, -length),
+        (lower, -size),
+        (-upper, -length),
+        (-upper, -size),
+        (-length, lower),
+        (-size, lower),
+    ]
+    for first, second in keys:
+        yield np.lexsort((second, first)).astype(np.int64)
