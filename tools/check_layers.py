@@ -1,7 +1,8 @@
 """Check who imports whom inside the `daypack` package against the table of the house plan.
 
-Usage: `python tools/check_layers.py daypack`. Prints one line a broken rule, `path:line: message`, and exits 1 if
-there is any. Reads the sources (`ast`), imports nothing; imports inside functions and under `TYPE_CHECKING` count.
+Usage: `python tools/check_layers.py daypack`. Prints one line a broken rule, `path:line: message`, and
+exits 1 if there is any. Reads the sources (`ast`), imports nothing; imports inside functions and under
+`TYPE_CHECKING` count too.
 """
 
 from __future__ import annotations

@@ -1,1 +1,30 @@
-"""Hardware profiles: data files, each figure with its source."""
+"""Hardware profiles: what a device can do, as data, each figure with its source.
+
+`profile.py` defines all quantities with their units, `read.py` reads the TOML files beside it, `host.py`
+describes the machine that runs this very process.
+"""
+
+from daypack.devices.profile import (
+    Cluster,
+    Figure,
+    FigureKind,
+    Flash,
+    Memory,
+    OperatingPoint,
+    Profile,
+    Thermal,
+)
+from daypack.devices.read import load_profile, profile_names
+
+__all__ = [
+    "Cluster",
+    "Figure",
+    "FigureKind",
+    "Flash",
+    "Memory",
+    "OperatingPoint",
+    "Profile",
+    "Thermal",
+    "load_profile",
+    "profile_names",
+]

@@ -1,0 +1,149 @@
+"""What a hardware profile holds; this page defines every quantity and its unit.
+
+Units are in the names: `_bytes`, `_hz`, `_w` (watts), `_j` (joules), `_s` (seconds), `_celsius`. A
+figure that nobody knows is absent (`None`), never invented; who needs it sweeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FigureKind(StrEnum):
+    """Where a figure comes from, so that a guess is never shown as a measurement."""
+
+    MEASURED = "measured"  #: somebody measured it on the device
+    STATED = "stated"  #: a maker's data sheet, manual or configuration file says so
+    DERIVED = "derived"  #: computed from measured or stated figures
+    ASSUMED = "assumed"  #: a plausible value, taken where none is published
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number with its origin."""
+
+    value: float
+    source: str
+    kind: FigureKind
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What one busy core draws at one clock."""
+
+    clock_hz: float
+    power_w: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Cores of one kind. Caches are those that one core sees; a shared one is counted whole."""
+
+    name: str
+    core: str
+    cores: int
+    clock_hz: Figure  #: the highest clock
+    flop_per_cycle: Figure  #: float32, one core, a fused multiply-add counts as two
+    l1d_bytes: Figure
+    l2_bytes: Figure
+    points: tuple[OperatingPoint, ...] = ()
+
+    @property
+    def peak_flops_per_s(self) -> float:
+        """Of one core at the highest clock."""
+        return self.clock_hz.value * self.flop_per_cycle.value
+
+    def energy_j_per_flop(self, point: OperatingPoint) -> float:
+        """At full use of the vector units; a real kernel needs more."""
+        return point.power_w.value / (point.clock_hz * self.flop_per_cycle.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """DRAM, all cores together."""
+
+    bytes_per_s: Figure | None = None
+    energy_j_per_byte: Figure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flash:
+    """Sequential transfers of at least 512 KB."""
+
+    read_bytes_per_s: Figure | None = None
+    write_bytes_per_s: Figure | None = None
+    read_energy_j_per_byte: Figure | None = None
+    write_energy_j_per_byte: Figure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thermal:
+    """What the device's own governor does, and what is left under lasting load."""
+
+    control_celsius: Figure | None = None  #: skin temperature at which the CPU is held back
+    sustainable_power_w: Figure | None = None
+    max_power_w: Figure | None = None
+    passive_period_s: Figure | None = None
+    sustained_fraction: Figure | None = None  #: throughput after minutes of full load / at the start
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One device. Kernels are tiled and scheduled for the `design` cluster and run on every core.
+
+    `llvm_features` are LLVM's names with a sign (`+neon`, `-sve`); `cpu_features` are LLVM's names, unsigned:
+    those that the engine checks before it runs a kernel.
+    """
+
+    name: str
+    title: str
+    arch: str  #: "x86_64" or "aarch64"
+    llvm_cpu: str
+    llvm_features: tuple[str, ...]
+    cpu_features: tuple[str, ...]
+    vector_bits: int
+    vector_registers: int
+    design: str  #: name of a cluster
+    clusters: tuple[Cluster, ...]  #: fastest first
+    memory: Memory = Memory()
+    flash: Flash = Flash()
+    thermal: Thermal = Thermal()
+
+    @property
+    def llvm_triple(self) -> str:
+        """The C library is musl: the engine is one static executable."""
+        return f"{self.arch}-linux-musl"
+
+    @property
+    def design_cluster(self) -> Cluster:
+        """The cluster that kernels are made for."""
+        return next(cluster for cluster in self.clusters if cluster.name == self.design)
+
+    @property
+    def l1d_bytes(self) -> int:
+        """Of the design cluster, as are the next two."""
+        return int(self.design_cluster.l1d_bytes.value)
+
+    @property
+    def l2_bytes(self) -> int:
+        return int(self.design_cluster.l2_bytes.value)
+
+    @property
+    def peak_flops_per_s(self) -> float:
+        """Of one core."""
+        return self.design_cluster.peak_flops_per_s
+
+    @property
+    def cores(self) -> int:
+        """Of all clusters together."""
+        return sum(cluster.cores for cluster in self.clusters)
+
+    @property
+    def total_flops_per_s(self) -> float:
+        """Of all cores at their highest clocks: an upper bound that heat does not let last."""
+        return sum(cluster.cores * cluster.peak_flops_per_s for cluster in self.clusters)
+
+    @property
+    def memory_bytes_per_s(self) -> float | None:
+        return None if self.memory.bytes_per_s is None else self.memory.bytes_per_s.value
