@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from daypack.models.config_fields import ConfigReader
 
 ADAPTER_SITES = 1 << 16
-"""The first dropout site of adapters; a model's own sites lie below, so adding adapters moves no mask of its own."""
+"""The first dropout site of adapters; a model's own sites lie below, so adapters move none of its masks."""
 
 
 class ModelConfig(Protocol):
@@ -28,10 +28,10 @@ class ModelConfig(Protocol):
 class Family:
     """One architecture.
 
-    `build(config)` makes the NNX module, whose attribute paths joined by dots are the published parameter names and
-    whose call is (ids int32 (B, T), keys (B,) or None) to logits (B, T, V). `published_name` maps a stored tensor's
-    name to its parameter's, or to None for a stored buffer. `tied` maps a name that checkpoints may also store to
-    the parameter it repeats. `default_targets` are PEFT's for this model type.
+    `build(config)` makes the NNX module, whose attribute paths joined by dots are the published parameter
+    names and whose call is (ids int32 (B, T), keys (B,) or None) to logits (B, T, V). `published_name` maps a
+    stored tensor's name to its parameter's, or to None for a stored buffer. `tied` maps a name that
+    checkpoints may also store to the parameter it repeats. `default_targets` are PEFT's for this model type.
     """
 
     name: str

@@ -1,7 +1,9 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """GPT-2 as published (Radford et al. 2019), with the names and layouts of `transformers`' GPT2LMHeadModel.
 
-Pre-norm blocks, learned positions, Conv1D weights (in, out), gelu_new, a head tied to the token embedding, dropout
-after the embeddings, on the attention probabilities and after each residual branch.
+Pre-norm blocks, learned positions, Conv1D weights (in, out), gelu_new, a head tied to the token embedding,
+dropout after the embeddings, on the attention probabilities and after each residual branch.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class GPT2Config:
 
 
 def parse_config(reader: ConfigReader) -> GPT2Config:
-    """Read config.json. Absent fields take the published defaults; what cannot be computed is a named error."""
+    """Read config.json: absent fields take the published defaults, other settings are named errors."""
     reader.only("activation_function", ("gelu_new", "gelu_pytorch_tanh"))
     reader.only("scale_attn_by_inverse_layer_idx", (False,))
     reader.only("reorder_and_upcast_attn", (False,))
@@ -77,7 +79,7 @@ def parse_config(reader: ConfigReader) -> GPT2Config:
     )
 
 
-# Dropout sites: 0 after the embeddings, then three a block. Adapters number theirs from `family.ADAPTER_SITES`.
+# Dropout sites: 0 after the embeddings, then three a block; adapters have theirs from `ADAPTER_SITES` on.
 _SITES_PER_BLOCK = 3
 
 
@@ -110,8 +112,12 @@ class MLP(nnx.Module):
 
     def __init__(self, config: GPT2Config, site: int) -> None:
         self.resid_pdrop, self.site = config.resid_pdrop, site
-        self.c_fc = Projection(config.n_embd, config.n_inner, normal(config.initializer_range), input_first=True)
-        self.c_proj = Projection(config.n_inner, config.n_embd, normal(_residual_spread(config)), input_first=True)
+        self.c_fc = Projection(
+            config.n_embd, config.n_inner, normal(config.initializer_range), input_first=True
+        )
+        self.c_proj = Projection(
+            config.n_inner, config.n_embd, normal(_residual_spread(config)), input_first=True
+        )
 
     def __call__(self, x: Array, keys: Array | None) -> Array:
         hidden = gelu_tanh(self.c_fc(x, keys))
@@ -159,7 +165,11 @@ class GPT2(nnx.Module):
         self.lm_head: Any = nnx.data(None)
         if not config.tie_word_embeddings:
             self.lm_head = Projection(
-                config.n_embd, config.vocab_size, normal(config.initializer_range), input_first=False, bias=False
+                config.n_embd,
+                config.vocab_size,
+                normal(config.initializer_range),
+                input_first=False,
+                bias=False,
             )
 
     def __call__(self, ids: Array, keys: Array | None = None) -> Array:

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """The modules every family is built of: projection (with an optional adapter), norm, embedding."""
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class Embedding(nnx.Module):
         self.weight: Any = parameter((rows, features), initial)
 
     def rows(self, ids: Array) -> Array:
-        """ids int32 (...) to (..., features). Ids must lie in [0, rows): data and engine check them, not the graph."""
+        """ids int32 (...) to (..., features); ids in [0, rows), which the data check, not the graph."""
         table: Any = self.weight[...]
         return table.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 

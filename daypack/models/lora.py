@@ -1,8 +1,10 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """Low-rank adapters: which projections get one, and what is trained.
 
-Targets match as PEFT's `target_modules` list does: a projection is adapted when its path equals a target or ends in
-`.` + target, so GPT-2's `c_proj` means both `attn.c_proj` and `mlp.c_proj`. Unlike PEFT, every target must match
-something.
+Targets match as PEFT's `target_modules` list does: a projection is adapted when its path equals a target or
+ends in `.` + target, so GPT-2's `c_proj` means both `attn.c_proj` and `mlp.c_proj`. Unlike PEFT, every target
+must match something.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from daypack.models.structure import is_adapter
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """PEFT's `LoraConfig` fields and defaults: r 8, alpha 8, no dropout. The product is scaled by alpha / rank."""
+    """PEFT's `LoraConfig` and its defaults: r 8, alpha 8, no dropout. The product is scaled by alpha / r."""
 
     targets: tuple[str, ...]
     rank: int = 8
@@ -59,7 +61,9 @@ def require_matches(targets: Iterable[str], paths: Iterable[str]) -> None:
         raise SpecError(f"train.targets is empty; this model has {_listing(known)}")
     for target in wanted:
         if not any(matches(path, target) for path in known):
-            raise SpecError(f"train.targets: {target!r} matches no projection; this model has {_listing(known)}")
+            raise SpecError(
+                f"train.targets: {target!r} matches no projection; this model has {_listing(known)}"
+            )
 
 
 def divide(
@@ -73,7 +77,9 @@ def divide(
 
 def _projections(model: Any) -> dict[str, Projection]:
     found = {
-        ".".join(map(str, path)): module for path, module in nnx.iter_modules(model) if isinstance(module, Projection)
+        ".".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, Projection)
     }
     return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
 

@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """The causal language-model loss over labelled tokens only."""
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ StepLoss = Callable[[Arrays, Arrays, Arrays, Arrays, Arrays], tuple[Array, Array
 def token_losses(logits: Array, labels: Array) -> tuple[Array, Array]:
     """(sum of -log p(label), number of labels), both float32[].
 
-    logits (B, T, V); labels int32 (B, T), already shifted, NO_LABEL where there is none. The picked logit is a masked
-    sum rather than a gather, so that its derivative is element-wise and joins that of logsumexp.
+    logits (B, T, V); labels int32 (B, T), already shifted, NO_LABEL where there is none. The picked logit is
+    a masked sum rather than a gather, so that its derivative is element-wise and joins that of logsumexp.
     """
     vocabulary = jax.lax.broadcasted_iota(labels.dtype, logits.shape, 2)
     picked = jnp.sum(jnp.where(vocabulary == labels[..., None], logits, 0.0), axis=-1)

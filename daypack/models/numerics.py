@@ -1,7 +1,10 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+
 """The few functions whose derivative is worth writing by hand, in plain JAX.
 
-Differentiating softmax, layer norm and logsumexp automatically keeps two or three arrays of the input's size and
-emits a dozen nodes each; the closed forms keep one array and emit four to eight. Each function is a
+Differentiating softmax, layer norm and logsumexp automatically keeps two or three arrays of the input's size
+and emits a dozen nodes each; the closed forms keep one array and emit four to eight. Each function is a
 `jax.custom_vjp`, which disappears when a step is traced; its derivative is checked against automatic
 differentiation of the plain form in the tests.
 """
@@ -56,7 +59,7 @@ logsumexp.defvjp(_logsumexp_forward, _logsumexp_backward)
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
-    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis; x (..., C), weight and bias (C,)."""
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis; weight, bias (C,)."""
     return normalize(x, epsilon) * weight + bias
 
 

@@ -1,7 +1,10 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """How a parameter starts and what it looks like: data that travels with every Flax parameter.
 
 A module declares a parameter with `parameter(shape, initial)`; the declaration is kept as metadata of the
-`nnx.Param`, so that shapes and initial values are read from the module itself and never from a table of names.
+`nnx.Param`, so that shapes and initial values are read from the module itself and never from a table of
+names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 """A Flax module seen as a flat dictionary of published names, and back.
 
-The module's attribute paths are the published names (PEFT puts `base_model.model.` before an adapter's), so the
-way from one to the other is a renaming: no array is reshaped or copied.
+The module's attribute paths are the published names (PEFT puts `base_model.model.` before an adapter's), so
+the way from one to the other is a renaming: no array is reshaped or copied.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Structure:
     _variables: Mapping[str, tuple[tuple[Any, ...], Any]]
 
     def bind(self, arrays: Mapping[str, Any]) -> Any:
-        """The module with `arrays` (every published name of `parameters`, in published layout) as its parameters."""
+        """The module with `arrays` (every name of `parameters`, in published layout) as its parameters."""
         flat = [(path, variable.replace(arrays[name])) for name, (path, variable) in self._variables.items()]
         return nnx.merge(self._graph, nnx.from_flat_state(flat))
 

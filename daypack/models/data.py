@@ -1,0 +1,72 @@
+"""Token windows with labels, in a fixed seeded order.
+
+Documents are laid end to end and cut into windows of `sequence` tokens; the label of a position is the token
+after it, and the last position of a document has none. Tokens after the last whole window are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daypack.errors import SpecError
+from daypack.models.documents import Ids
+from daypack.models.loss import NO_LABEL
+
+Batch = dict[str, NDArray[np.int32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """`ids` and `labels`, int32 (windows, sequence); `order` is the seeded order in which they are used."""
+
+    ids: Ids
+    labels: Ids
+    order: NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return self.ids.shape[0]
+
+    def batches(self, micro_batch: int, batch: int) -> Iterator[Batch]:
+        """Micro-batches (micro_batch, sequence) that together use every window at least once.
+
+        Their number is a multiple of batch / micro_batch, so that every update sees whole batches; the last
+        batch is filled up from the start of the order. `batch` must be a multiple of `micro_batch`.
+        """
+        whole = -(-self.count // batch) * batch
+        order = np.resize(self.order, whole)
+        for start in range(0, whole, micro_batch):
+            rows = order[start : start + micro_batch]
+            yield {"ids": self.ids[rows], "labels": self.labels[rows]}
+
+
+def cut_windows(documents: Sequence[Ids], sequence: int, seed: int, where: str) -> Windows:
+    """Windows of `sequence` tokens, shuffled by `seed`; `where` names the data in messages.
+
+    Raises:
+        SpecError: fewer than `sequence` + 1 tokens (a window and the label of its last token).
+    """
+    tokens, labels = _labelled([document for document in documents if document.size])
+    count = (tokens.size - 1) // sequence
+    if count < 1:
+        raise SpecError(
+            f"{where}: {tokens.size} tokens; one window needs {sequence + 1} (train.sequence is {sequence}, "
+            "and the last token needs its successor): give more text or a shorter sequence"
+        )
+    shape = (count, sequence)
+    used = count * sequence
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    return Windows(tokens[:used].reshape(shape), labels[:used].reshape(shape), order)
+
+
+def _labelled(documents: Sequence[Ids]) -> tuple[Ids, Ids]:
+    """All tokens end to end, and for each the next token of its document, or NO_LABEL."""
+    empty = np.zeros(0, np.int32)
+    tokens = np.concatenate([empty, *documents])
+    last = np.full(1, NO_LABEL, np.int32)
+    labels = np.concatenate([empty, *(np.concatenate([document[1:], last]) for document in documents)])
+    return tokens, labels
