@@ -1,0 +1,275 @@
+"""What a spec declares. A field's `description` says what the key takes; errors and `docs/spec.md` use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from daypack.devices import load_profile
+from daypack.errors import SpecError
+from daypack.spec import size
+
+BASE = "base"  #: key of the validation context: the folder that relative paths start from
+
+Optimizer = Literal["adamw", "sgd", "adafactor", "lion"]
+Schedule = Literal["constant", "linear", "cosine"]
+Scalar = bool | int | float | str
+ConfigValue = Scalar | list[Scalar] | dict[str, Scalar]
+
+# Which keys an optimizer has, with their defaults: those of optax, with momentum off.
+_OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
+    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "sgd": {"momentum": 0.0},
+    "adafactor": {"eps": 1e-30, "momentum": 0.0},
+    "lion": {"betas": (0.9, 0.99)},
+}
+# The keys of `method = "lora"`, with their defaults; without targets, the model family's own.
+_LORA_KEYS: dict[str, Any] = {"rank": 8, "alpha": 16.0, "lora_dropout": 0.0, "targets": None}
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return size.parse_size(value)
+    except SpecError as error:
+        raise ValueError(error.message) from error
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value:
+        raise ValueError("empty")
+    return _base(info) / value
+
+
+def _tokenizer(value: object, info: ValidationInfo) -> object:
+    return value if value == "bytes" else _path(value, info)
+
+
+def _device(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    name = str(_base(info) / value) if value.endswith(".toml") else value
+    try:
+        load_profile(name)
+    except SpecError as error:
+        raise PydanticCustomError("device", "{text}", {"text": error.message}) from error
+    return name
+
+
+def _pair(value: object) -> object:
+    return tuple(cast(list[object], value)) if isinstance(value, list) else value
+
+
+def _base(info: ValidationInfo) -> Path:
+    context = cast(Mapping[str, Path], info.context or {})
+    return context.get(BASE, Path())
+
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_pair), Field(min_length=1)
+]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+
+
+_COUNT = "a whole number of at least 1"
+_POSITIVE = "a number above 0"
+_FRACTION = "a number from 0 up to, but not including, 1"
+_SEED = "a whole number from 0 to 4294967295"
+_SECTION = "a section"
+
+
+def _lora_key(key: str, takes: str) -> Any:
+    """A key of `method = "lora"`; None for any other method."""
+    return Field(
+        default_factory=lambda data: _LORA_KEYS[key] if data["method"] == "lora" else None, description=takes
+    )
+
+
+def _optimizer_key(key: str, takes: str) -> Any:
+    """A key of some optimizers; None for the others."""
+    return Field(default_factory=lambda data: _OPTIMIZER_KEYS[data["optimizer"]].get(key), description=takes)
+
+
+class Section(BaseModel):
+    """One table of the spec: no unknown keys, no numbers made of texts, no change later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def refuse(self, key: str, because: str) -> PydanticCustomError:
+        """The error for a key that is right by itself but not beside the others."""
+        return PydanticCustomError("conflict", "{text}", {"key": key, "text": because})
+
+
+class ModelSection(Section):
+    """What is trained: a checkpoint, or a family with its config and seeded random weights."""
+
+    checkpoint: FilePath | None = Field(None, description="a path to a Hugging Face directory")
+    family: str | None = Field(None, min_length=1, description='the name of a model family, such as "gpt2"')
+    config: dict[str, ConfigValue] = Field({}, description="a table of the family's own config fields")
+    seed: Seed = Field(0, description=_SEED)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSection:
+        if self.checkpoint is None and self.family is None:
+            raise self.refuse("checkpoint", "missing, and so is model.family; give one of the two")
+        if self.checkpoint is not None:
+            for key in ("family", "config", "seed"):
+                if key in self.model_fields_set:
+                    raise self.refuse(
+                        key, "conflicts with model.checkpoint, which brings its own; remove one of the two"
+                    )
+        return self
+
+
+class TrainSection(Section):
+    """How it is trained."""
+
+    method: Literal["lora", "full"] = Field(description='"lora" or "full"')
+    rank: Count | None = _lora_key("rank", _COUNT)
+    alpha: Positive | None = _lora_key("alpha", _POSITIVE)
+    targets: Names | None = _lora_key("targets", "a list of projection names, at least one")
+    lora_dropout: Fraction | None = _lora_key("lora_dropout", _FRACTION)
+    dropout: Fraction | None = Field(None, description=_FRACTION)
+    optimizer: Optimizer = Field("adamw", description='"adamw", "sgd", "adafactor" or "lion"')
+    betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(_pair)] | None = _optimizer_key(
+        "betas", "a list of two numbers from 0 up to, but not including, 1"
+    )
+    eps: Positive | None = _optimizer_key("eps", _POSITIVE)
+    momentum: Fraction | None = _optimizer_key("momentum", _FRACTION)
+    weight_decay: NonNegative = Field(0.0, description="a number of at least 0")
+    learning_rate: Positive = Field(description=_POSITIVE)
+    schedule: Schedule = Field("constant", description='"constant", "linear" or "cosine"')
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="a whole number from 0 to max_steps")
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="a number from 0 to 1")
+    max_steps: Count = Field(description=_COUNT)
+    max_grad_norm: NonNegative = Field(1.0, description="a number of at least 0; 0 means no clipping")
+    batch: Count = Field(description=_COUNT)
+    micro_batch: Count | None = Field(None, description="a whole number that divides batch")
+    gradient_accumulation_steps: Count | None = Field(None, description="a whole number that divides batch")
+    sequence: Count = Field(description=_COUNT)
+    seed: Seed = Field(0, description=_SEED)
+    save_steps: Count = Field(1, description=_COUNT)
+
+    @property
+    def window(self) -> int | None:
+        """Micro-steps of one update, or None where the compiler chooses."""
+        if self.gradient_accumulation_steps is not None:
+            return self.gradient_accumulation_steps
+        return None if self.micro_batch is None else self.batch // self.micro_batch
+
+    @property
+    def warmup(self) -> int:
+        """Steps of linear warm-up, from either key; a ratio is rounded up, as Hugging Face does."""
+        return self.warmup_steps or math.ceil(self.max_steps * self.warmup_ratio)
+
+    @model_validator(mode="after")
+    def _keys_that_apply(self) -> TrainSection:
+        given = self.model_fields_set
+        for key in _LORA_KEYS:
+            if key in given and self.method != "lora":
+                raise self.refuse(
+                    key, f'is a key of method = "lora", and method is "{self.method}"; remove it'
+                )
+        for key in ("betas", "eps", "momentum"):
+            if key in given and key not in _OPTIMIZER_KEYS[self.optimizer]:
+                having = " or ".join(f'"{name}"' for name, keys in _OPTIMIZER_KEYS.items() if key in keys)
+                raise self.refuse(
+                    key, f'is a key of {having}, and optimizer is "{self.optimizer}"; remove it'
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_that_agree(self) -> TrainSection:
+        if {"warmup_steps", "warmup_ratio"} <= self.model_fields_set:
+            raise self.refuse("warmup_ratio", "conflicts with train.warmup_steps; remove one of the two")
+        if self.warmup > self.max_steps:
+            raise self.refuse(
+                "warmup_steps", f"got {self.warmup}, takes at most train.max_steps = {self.max_steps}"
+            )
+        for key in ("micro_batch", "gradient_accumulation_steps"):
+            value = getattr(self, key)
+            if value is not None and self.batch % value:
+                raise self.refuse(key, f"got {value}, which does not divide train.batch = {self.batch}")
+        self._batch_is_the_product()
+        return self
+
+    def _batch_is_the_product(self) -> None:
+        micro, window = self.micro_batch, self.gradient_accumulation_steps
+        if micro is not None and window is not None and micro * window != self.batch:
+            product = f"micro_batch {micro} times gradient_accumulation_steps {window} is {micro * window}"
+            raise self.refuse("batch", f"got {self.batch}, and {product}; make them agree or remove one")
+
+
+class DeviceSection(Section):
+    """What it runs on."""
+
+    profile: Annotated[str, BeforeValidator(_device)] = Field(
+        "host",
+        description="the name of a device (`daypack devices`) or a path to a profile that ends in .toml",
+    )
+
+
+class BudgetSection(Section):
+    """Within what."""
+
+    memory_bytes: Annotated[Count, BeforeValidator(_size)] | None = Field(
+        None, alias="memory", description=f"{size.TAKES}, or a whole number of bytes"
+    )
+
+
+class DataSection(Section):
+    """What it learns from; without a section, the data is named when the bundle is run."""
+
+    path: FilePath | None = Field(None, description="a path to a file")
+    builtin: Literal["pydoc"] | None = Field(None, description='"pydoc", the text that every CPython carries')
+    kind: Literal["text", "jsonl", "ids"] = Field("text", description='"text", "jsonl" or "ids"')
+    tokenizer: Annotated[Literal["bytes"] | Path, BeforeValidator(_tokenizer)] | None = Field(
+        None, description='"bytes" or a path to a tokenizer.json'
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if self.path is not None and self.builtin is not None:
+            raise self.refuse("builtin", "conflicts with data.path; remove one of the two")
+        if self.builtin is not None and self.kind != "text":
+            raise self.refuse("kind", f'got "{self.kind}", and data.builtin = "{self.builtin}" is text')
+        if self.kind == "ids" and self.tokenizer is not None:
+            raise self.refuse("tokenizer", 'conflicts with data.kind = "ids", which needs none; remove it')
+        return self
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _empty(section: type[AnySection]) -> AnySection:
+    return section.model_validate({})
+
+
+class TrainSpec(Section):
+    """What to train, how, on what, within what, from what. Immutable; equal specs declare the same."""
+
+    model: ModelSection = Field(description=_SECTION)
+    train: TrainSection = Field(description=_SECTION)
+    device: DeviceSection = Field(default_factory=lambda: _empty(DeviceSection), description=_SECTION)
+    budget: BudgetSection = Field(default_factory=lambda: _empty(BudgetSection), description=_SECTION)
+    data: DataSection | None = Field(None, description=_SECTION)
+
+    @property
+    def tokenizer(self) -> Path | Literal["bytes"] | None:
+        """What makes ids of text: as declared, else the checkpoint's own, else bytes; None for ids."""
+        if self.data is not None and (self.data.tokenizer is not None or self.data.kind == "ids"):
+            return self.data.tokenizer
+        return "bytes" if self.model.checkpoint is None else self.model.checkpoint / "tokenizer.json"
