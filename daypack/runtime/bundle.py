@@ -1,0 +1,232 @@
+"""Bundle <-> disk: an immutable directory whose MANIFEST names every file with its size and SHA-256.
+
+Every mismatch is a BundleError that names the file, what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from daypack.errors import BundleError, SpecError
+from daypack.runtime.plan_file import FileKind, PlanFile, Read
+from daypack.runtime.plan_format import read_plan
+from daypack.runtime.state_file import check_state
+
+MANIFEST = "MANIFEST"
+FIRST_LINE = "daypack-bundle 1"
+REQUIRED = ("bundle.json", "engine", "plan.bin", "state.safetensors", "weights.bin")
+
+_LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]{0,18}) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,126})")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One line of the MANIFEST."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle as read: where it is, what is in it, its plan, and `bundle.json` as it stands."""
+
+    path: Path
+    files: tuple[FileEntry, ...]
+    plan: PlanFile
+    description: dict[str, Any]
+
+
+@contextmanager
+def new_bundle(out: Path) -> Iterator[Path]:
+    """Give a fresh directory to fill; at the end write its MANIFEST and move it to `out` in one rename.
+
+    When the body or the disk fails, nothing of it remains and an older bundle at `out` is untouched. A bundle
+    at `out` is replaced; anything else there is a SpecError.
+    """
+    out = out.absolute()
+    _refuse_to_replace(out)
+    try:
+        staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
+    except OSError as error:
+        raise SpecError(
+            f"{out}: cannot write a bundle there: {error.strerror}; give another --out"
+        ) from error
+    try:
+        staging.chmod(0o755)
+        yield staging
+        write_manifest(staging)
+        _move_into_place(staging, out)
+    except OSError as error:
+        raise SpecError(f"{out}: cannot write the bundle: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_manifest(directory: Path) -> tuple[FileEntry, ...]:
+    """Write MANIFEST for every other file of the directory and return its entries, sorted by name."""
+    entries: list[FileEntry] = []
+    for path in sorted(directory.iterdir(), key=lambda path: path.name):
+        if path.name == MANIFEST:
+            continue
+        entry = FileEntry(path.name, path.stat().st_size, sha256_of(path))
+        if _LINE.fullmatch(_format(entry)) is None:
+            raise BundleError(f"{path}: expected a plain file name for a bundle (A-Z a-z 0-9 . _ -)")
+        entries.append(entry)
+    text = "".join(f"{line}\n" for line in (FIRST_LINE, *map(_format, entries)))
+    (directory / MANIFEST).write_text(text)
+    return tuple(entries)
+
+
+def read_manifest(directory: Path) -> tuple[FileEntry, ...]:
+    """Parse MANIFEST strictly and insist that the directory has exactly its files, in their sizes."""
+    path = directory / MANIFEST
+    try:
+        lines = path.read_bytes().decode("ascii").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: expected the manifest of a bundle, found none: {error}") from error
+    if lines[0] != FIRST_LINE or lines[-1] != "":
+        raise BundleError(f"{path}: expected the first line {FIRST_LINE!r}, found {lines[0][:80]!r}")
+    entries = [_parse(path, number, line) for number, line in enumerate(lines[1:-1], start=2)]
+    names = [entry.name for entry in entries]
+    if names != sorted(set(names)) or MANIFEST in names:
+        raise BundleError(f"{path}: expected distinct names in ascending order, found {names}")
+    for name in REQUIRED:
+        if name not in names:
+            raise BundleError(f"{path}: expected an entry for {name}, found none")
+    for entry in entries:
+        _check_size(directory, entry)
+    extra = sorted({child.name for child in directory.iterdir()} - set(names) - {MANIFEST})
+    if extra:
+        raise BundleError(
+            f"{directory}: expected only the files that MANIFEST lists, found also {', '.join(extra)}"
+        )
+    return tuple(entries)
+
+
+def check_hashes(directory: Path, entries: Sequence[FileEntry]) -> None:
+    """Insist that these files have the SHA-256 their entries say."""
+    for entry in entries:
+        found = sha256_of(directory / entry.name)
+        if found != entry.sha256:
+            raise BundleError(
+                f"{directory / entry.name}: expected SHA-256 {entry.sha256} as MANIFEST says, found {found}; "
+                "copy the bundle again"
+            )
+
+
+def verify_manifest(directory: Path) -> tuple[FileEntry, ...]:
+    """`read_manifest`, and the hash of every file."""
+    entries = read_manifest(directory)
+    check_hashes(directory, entries)
+    return entries
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read a bundle and check all of it: hashes, the plan, that weights and state have the sizes the plan
+    reads.
+    """
+    files = verify_manifest(directory)
+    plan = read_bundle_plan(directory)
+    check_state(directory / "state.safetensors", plan.state)
+    _check_weights(directory / "weights.bin", plan)
+    return Bundle(directory, files, plan, _read_description(directory / "bundle.json"))
+
+
+def read_bundle_plan(directory: Path) -> PlanFile:
+    """The plan of a bundle; its errors name the file."""
+    path = directory / "plan.bin"
+    try:
+        return read_plan(path.read_bytes())
+    except BundleError as error:
+        raise BundleError(f"{path}: {error.message}") from None
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file in pieces of 1 MB."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise BundleError(f"{path}: expected a readable file, found: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _refuse_to_replace(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise SpecError(
+            f"{out}: expected a new name or a bundle to replace, found a file; give another --out"
+        )
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise SpecError(
+            f"{out}: expected a new name or a bundle to replace, found another directory; give another --out"
+        )
+
+
+def _move_into_place(staging: Path, out: Path) -> None:
+    old = staging.with_name(staging.name + ".old")
+    if out.exists():
+        out.rename(old)
+    try:
+        staging.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _format(entry: FileEntry) -> str:
+    return f"{entry.sha256} {entry.size_bytes} {entry.name}"
+
+
+def _parse(path: Path, number: int, line: str) -> FileEntry:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise BundleError(f"{path}: line {number}: expected '<sha256> <size> <name>', found {line[:80]!r}")
+    return FileEntry(match[3], int(match[2]), match[1])
+
+
+def _check_size(directory: Path, entry: FileEntry) -> None:
+    path = directory / entry.name
+    if not path.is_file():
+        raise BundleError(f"{path}: expected the file that MANIFEST lists, found none; copy the bundle again")
+    found = path.stat().st_size
+    if found != entry.size_bytes:
+        raise BundleError(
+            f"{path}: expected {entry.size_bytes} bytes as MANIFEST says, found {found}; copy the bundle again"
+        )
+
+
+def _check_weights(path: Path, plan: PlanFile) -> None:
+    size = path.stat().st_size
+    for instruction in (*plan.setup, *plan.steps):
+        if isinstance(instruction, Read) and instruction.file is FileKind.WEIGHTS:
+            end = instruction.file_offset_bytes + instruction.size_bytes
+            if end > size:
+                raise BundleError(
+                    f"{path}: expected at least {end} bytes, which the plan reads, found {size}"
+                )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{path}: expected JSON, found bytes that are not: {error}") from None
+    if not isinstance(description, dict):
+        raise BundleError(f"{path}: expected a JSON object, found {type(description).__name__}")
+    return cast("dict[str, Any]", description)

@@ -1,0 +1,87 @@
+/* The engine's C interface: exit codes, the kernel ABI, the tables an engine is linked with, and the platform.
+ *
+ * Sizes and offsets are bytes, times are nanoseconds, intervals are half-open. Nothing here allocates. */
+#ifndef DAYPACK_H
+#define DAYPACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DAYPACK_MUST_CHECK __attribute__((warn_unused_result))
+#define DAYPACK_PRINTF(text, first) __attribute__((format(printf, text, first)))
+
+/* What a run ends with: also the exit status (daypack/errors.py has the same numbers). */
+typedef enum {
+  DAYPACK_OK = 0,
+  DAYPACK_BAD_INPUT = 2,
+  DAYPACK_BAD_BUNDLE = 4,
+  DAYPACK_MISSING = 5,
+  DAYPACK_STOPPED = 6,
+} daypack_code;
+
+/* Kernel ABI: compute tiles [begin, end) of one phase. `arguments` point into the arena, one an operand.
+ * `scratch` belongs to the calling thread. Which thread computes a tile never changes its result. */
+typedef void (*daypack_phase_function)(void *const *arguments, void *scratch, int32_t stage, int32_t begin,
+                                       int32_t end);
+
+typedef struct {
+  daypack_phase_function run;
+  int32_t stage;
+  int32_t tiles;
+} daypack_linked_phase;
+
+typedef struct {
+  uint32_t phase_count;
+  uint32_t argument_count;
+} daypack_linked_kernel;
+
+/* What this executable was linked with. build.py generates it; the loader insists that the plan says the same,
+ * so a plan cannot make a kernel run outside the tiles and sizes it was compiled for. */
+typedef struct {
+  uint32_t arch;
+  uint8_t kernel_id[32];
+  uint64_t scratch_bytes;
+  uint32_t kernel_count;
+  uint32_t phase_count;
+  uint32_t argument_count;
+  const daypack_linked_kernel *kernels;
+  const daypack_linked_phase *phases;
+  const uint64_t *argument_bytes;
+} daypack_linked_kernels;
+
+extern const daypack_linked_kernels daypack_linked;
+
+/* The machine, behind one table, so that a test can stand in for it. Functions that return int or int64_t
+ * give a negative errno on failure. */
+typedef struct {
+  uint64_t (*now_ns)(void);
+  uint32_t (*cpu_count)(void);
+  bool (*has_feature)(uint32_t feature);
+  bool (*stop_requested)(void);
+  uint64_t (*peak_rss_bytes)(void);
+
+  int (*open_read)(const char *path);
+  int (*open_write)(const char *path); /* created with mode 0600, truncated */
+  int (*open_directory)(const char *path);
+  int (*make_directory)(const char *path); /* mode 0700; 0 also when it exists */
+  int (*lock)(int file);                   /* -EWOULDBLOCK when another process holds it */
+  int64_t (*file_bytes)(int file);
+  int64_t (*read_at)(int file, void *data, size_t size_bytes, uint64_t offset_bytes);
+  int64_t (*write)(int file, const void *data, size_t size_bytes);
+  int (*sync)(int file);
+  int (*close)(int file);
+  int (*rename)(const char *from, const char *to);
+  int (*remove)(const char *path);
+
+  void *(*map)(size_t size_bytes); /* zeroed, page aligned; NULL when the machine has no more */
+  int (*start_thread)(void *(*run)(void *), void *context, size_t stack_bytes);
+} daypack_platform;
+
+/* This machine. Installs the handlers for SIGINT and SIGTERM that `stop_requested` reports. */
+const daypack_platform *daypack_platform_posix(void);
+
+/* Run the engine with a command line; returns the exit status. */
+int daypack_engine_main(int argument_count, char **arguments, const daypack_platform *platform);
+
+#endif

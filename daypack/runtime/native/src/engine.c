@@ -1,0 +1,31 @@
+/* A run from its command line to its exit status: the order of everything, in one list. */
+#include <string.h>
+
+#include "internal.h"
+
+static daypack_code run(daypack_engine *engine) {
+  daypack_code code = daypack_verify_manifest(engine);
+  if (code == DAYPACK_OK) code = daypack_load_plan(engine);
+  if (code != DAYPACK_OK) return code;
+  if (engine->options.verify_only) return daypack_report_verified(engine);
+
+  code = daypack_open_data(engine);
+  if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
+  if (code == DAYPACK_OK) code = daypack_map_arena(engine);
+  if (code == DAYPACK_OK) code = daypack_open_journal(engine);
+  if (code == DAYPACK_OK) code = daypack_open_state(engine);
+  if (code == DAYPACK_OK) code = daypack_start_pool(engine);
+  if (code == DAYPACK_OK) code = daypack_run_setup(engine);
+  if (code == DAYPACK_OK) code = daypack_run_steps(engine);
+  return code;
+}
+
+int daypack_engine_main(int argument_count, char **arguments, const daypack_platform *platform) {
+  static daypack_engine engine;
+  memset(&engine, 0, sizeof engine);
+  engine.platform = platform;
+  daypack_code code = daypack_parse_options(&engine.options, &engine.error, argument_count, arguments);
+  if (code == DAYPACK_OK) code = run(&engine);
+  if (code != DAYPACK_OK) daypack_report_error(platform, &engine.error);
+  return (int)code;
+}

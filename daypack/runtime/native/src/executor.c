@@ -1,0 +1,119 @@
+/* The instruction loop. Everything it indexes was checked by checks.c; nothing here allocates. */
+#include <math.h>
+#include <string.h>
+
+#include "internal.h"
+
+static daypack_code stopped(daypack_engine *engine) {
+  if (!engine->underway)
+    return daypack_fail(&engine->error, DAYPACK_STOPPED, "stopped by a signal before the first step");
+  return daypack_fail(&engine->error, DAYPACK_STOPPED,
+                      "stopped by a signal; the unfinished step is dropped, the state on disk is of step %llu",
+                      (unsigned long long)engine->saved_step);
+}
+
+static daypack_code run_call(daypack_engine *engine, const daypack_plan_instruction *instruction) {
+  const daypack_plan_kernel *kernel = &engine->plan.kernels[instruction->index];
+  const uint64_t *operands = engine->plan.operands + instruction->source;
+  for (uint32_t index = 0; index < kernel->argument_count; index++)
+    engine->call_arguments[index] = engine->arena + operands[index];
+  for (uint32_t index = 0; index < kernel->phase_count; index++) {
+    const daypack_linked_phase *phase = &daypack_linked.phases[kernel->first_phase + index];
+    if (!daypack_run_phase(engine->pool, phase, engine->call_arguments)) return stopped(engine);
+  }
+  return DAYPACK_OK;
+}
+
+static daypack_code run_timed_call(daypack_engine *engine, const daypack_plan_instruction *instruction) {
+  daypack_kernel_time *time = &engine->kernel_times[instruction->index];
+  uint64_t begin_ns = engine->platform->now_ns();
+  daypack_code code = run_call(engine, instruction);
+  time->elapsed_ns += engine->platform->now_ns() - begin_ns;
+  time->calls++;
+  return code;
+}
+
+static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction) {
+  switch (instruction->op) {
+    case DAYPACK_OP_CALL:
+      return engine->options.profile ? run_timed_call(engine, instruction) : run_call(engine, instruction);
+    case DAYPACK_OP_READ:
+      return daypack_page_in(engine, instruction);
+    case DAYPACK_OP_BATCH:
+      return daypack_read_record(engine, step, instruction);
+    case DAYPACK_OP_ZERO:
+      memset(engine->arena + instruction->arena_offset_bytes, 0, (size_t)instruction->size_bytes);
+      return DAYPACK_OK;
+    default: /* END_SHARD */
+      return DAYPACK_OK;
+  }
+}
+
+static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *list,
+                             uint64_t count) {
+  for (uint64_t index = 0; index < count; index++) {
+    if (engine->platform->stop_requested()) return stopped(engine);
+    daypack_code code = run_one(engine, step, &list[index]);
+    if (code != DAYPACK_OK) return code;
+  }
+  return DAYPACK_OK;
+}
+
+static uint32_t clock_step(const daypack_engine *engine) {
+  uint32_t step;
+  memcpy(&step, engine->arena + engine->plan.header->step_offset_bytes, sizeof step);
+  return step;
+}
+
+static float scalar(const daypack_engine *engine, uint64_t offset_bytes) {
+  float value;
+  memcpy(&value, engine->arena + offset_bytes, sizeof value);
+  return value;
+}
+
+daypack_code daypack_run_setup(daypack_engine *engine) {
+  daypack_code code = run_list(engine, 0, engine->plan.setup, engine->plan.header->setup.count);
+  if (code == DAYPACK_OK) code = daypack_restore(engine);
+  engine->saved_step = clock_step(engine);
+  return code;
+}
+
+static daypack_code run_step(daypack_engine *engine) {
+  const daypack_plan_header *header = engine->plan.header;
+  uint32_t before = clock_step(engine);
+  uint64_t begin_ns = engine->platform->now_ns();
+  daypack_code code = run_list(engine, before, engine->plan.steps, header->steps.count);
+  if (code != DAYPACK_OK) return code;
+  uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
+  uint32_t after = clock_step(engine);
+  float loss = scalar(engine, header->loss_offset_bytes);
+  float weight = scalar(engine, header->weight_offset_bytes);
+  if (after != before + 1)
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
+                        "plan.bin: expected a step to advance the clock from %u to %u, found %u", before, before + 1,
+                        after);
+  if (!isfinite(loss))
+    return daypack_fail(&engine->error, DAYPACK_STOPPED,
+                        "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
+                        (double)loss, (unsigned long long)engine->saved_step);
+  code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
+  if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
+  if (code == DAYPACK_OK && after % header->save_steps == 0) code = daypack_save(engine, after);
+  return code;
+}
+
+/* Without --steps: as many windows as it takes to read every record once. */
+static uint64_t steps_to_run(const daypack_engine *engine) {
+  uint64_t window = engine->plan.header->window;
+  uint64_t records = engine->data.record_count;
+  return engine->options.steps != 0 ? engine->options.steps : records / window + (records % window != 0);
+}
+
+daypack_code daypack_run_steps(daypack_engine *engine) {
+  uint64_t steps = steps_to_run(engine);
+  daypack_code code = daypack_report_start(engine, clock_step(engine));
+  engine->underway = true;
+  for (uint64_t done = 0; code == DAYPACK_OK && done < steps; done++) code = run_step(engine);
+  if (code == DAYPACK_OK && engine->saved_step != clock_step(engine)) code = daypack_save(engine, clock_step(engine));
+  return code == DAYPACK_OK ? daypack_report_end(engine, steps) : code;
+}

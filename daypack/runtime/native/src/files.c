@@ -1,0 +1,62 @@
+/* Paths, and whole reads and writes over the platform's partial ones. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+daypack_code daypack_join(daypack_error *error, char path[DAYPACK_PATH_BYTES], const char *first,
+                          const char *between, const char *second) {
+  int length = snprintf(path, DAYPACK_PATH_BYTES, "%s%s%s", first, between, second);
+  if (length < 0 || length >= DAYPACK_PATH_BYTES)
+    return daypack_fail(error, DAYPACK_BAD_INPUT, "path too long: expected less than %d bytes, found %d: %.64s...",
+                        DAYPACK_PATH_BYTES, length, first);
+  return DAYPACK_OK;
+}
+
+daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char *directory, const char *name,
+                          int *file, uint64_t *size_bytes) {
+  char path[DAYPACK_PATH_BYTES];
+  const daypack_platform *platform = engine->platform;
+  daypack_code joined = directory == NULL ? daypack_join(&engine->error, path, name, "", "")
+                                          : daypack_join(&engine->error, path, directory, "/", name);
+  if (joined != DAYPACK_OK) return joined;
+  *file = platform->open_read(path);
+  if (*file < 0) return daypack_fail(&engine->error, code, "%s: cannot open: %s", path, strerror(-*file));
+  int64_t size = platform->file_bytes(*file);
+  if (size < 0) {
+    (void)platform->close(*file);
+    return daypack_fail(&engine->error, code, "%s: expected a readable file, found: %s", path, strerror((int)-size));
+  }
+  *size_bytes = (uint64_t)size;
+  return DAYPACK_OK;
+}
+
+daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
+                                  uint64_t size_bytes, uint64_t offset_bytes) {
+  uint8_t *next = data;
+  while (size_bytes > 0) {
+    int64_t count = engine->platform->read_at(file, next, (size_t)size_bytes, offset_bytes);
+    if (count == -EINTR) continue;
+    if (count <= 0)
+      return daypack_fail(&engine->error, engine->underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE,
+                          "%s: cannot read %llu bytes at %llu: %s", name, (unsigned long long)size_bytes,
+                          (unsigned long long)offset_bytes, count < 0 ? strerror((int)-count) : "the file ends there");
+    next += count;
+    offset_bytes += (uint64_t)count;
+    size_bytes -= (uint64_t)count;
+  }
+  return DAYPACK_OK;
+}
+
+int daypack_write_all(const daypack_platform *platform, int file, const void *data, uint64_t size_bytes) {
+  const uint8_t *next = data;
+  while (size_bytes > 0) {
+    int64_t count = platform->write(file, next, (size_t)size_bytes);
+    if (count == -EINTR) continue;
+    if (count <= 0) return count < 0 ? (int)count : -ENOSPC;
+    next += count;
+    size_bytes -= (uint64_t)count;
+  }
+  return 0;
+}

@@ -1,0 +1,173 @@
+/* What the engine's parts know of each other. One process runs one engine; nothing is allocated after load. */
+#ifndef DAYPACK_INTERNAL_H
+#define DAYPACK_INTERNAL_H
+
+#include "daypack.h"
+#include "daypack_plan.h"
+
+enum {
+  DAYPACK_PATH_BYTES = 4096,
+  DAYPACK_MESSAGE_BYTES = 1024,
+  DAYPACK_IO_BYTES = 1 << 20,
+  DAYPACK_LINE_BYTES = 8192,
+  DAYPACK_MANIFEST_BYTES = 1 << 16,
+  DAYPACK_STACK_BYTES = 256 * 1024,
+};
+
+typedef struct {
+  daypack_code code;
+  char message[DAYPACK_MESSAGE_BYTES];
+} daypack_error;
+
+/* Records the failure and returns its code, so that a caller can write `return daypack_fail(...)`. */
+daypack_code daypack_fail(daypack_error *error, daypack_code code, const char *format, ...) DAYPACK_PRINTF(3, 4);
+
+typedef struct {
+  char *bundle; /* without trailing slashes */
+  const char *state; /* NULL: BUNDLE.state */
+  const char *data;  /* NULL: BUNDLE/data.bin */
+  uint64_t steps;    /* 0: one pass over the data */
+  uint32_t threads;  /* 0: one a processor, as many as the budget allows */
+  bool fresh;
+  bool verify_only;
+  bool profile;
+} daypack_options;
+
+/* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
+typedef struct {
+  const daypack_plan_header *header;
+  const uint32_t *features;
+  const daypack_plan_kernel *kernels;
+  const uint64_t *arguments;
+  const daypack_plan_phase *phases;
+  const uint64_t *operands;
+  const daypack_plan_instruction *setup;
+  const daypack_plan_instruction *steps;
+  const daypack_plan_input *inputs;
+  const daypack_plan_state *state;
+  const uint8_t *state_header;
+  const char *strings;
+  uint64_t record_bytes;
+  uint64_t state_file_bytes;
+} daypack_plan;
+
+typedef struct {
+  uint64_t calls;
+  uint64_t elapsed_ns;
+} daypack_kernel_time;
+
+typedef struct {
+  int file;
+  uint64_t record_count;
+} daypack_data;
+
+typedef struct daypack_pool daypack_pool;
+
+typedef struct {
+  const daypack_platform *platform;
+  daypack_options options;
+  daypack_error error;
+
+  daypack_plan plan;
+  void **call_arguments;             /* as many as the kernel with the most arguments needs */
+  daypack_kernel_time *kernel_times; /* one a kernel */
+
+  uint8_t *arena;
+  uint8_t *scratch; /* one piece a thread */
+  uint64_t scratch_stride_bytes;
+  uint32_t threads;
+  daypack_pool *pool;
+
+  int weights_file;
+  uint64_t weights_bytes;
+  int state_file; /* what the run starts from; open during setup only */
+  const char *state_name;
+  daypack_data data;
+  uint64_t engine_bytes;
+  bool data_listed;
+  uint32_t listed_files;
+
+  int state_directory;
+  bool underway; /* a step has begun: failures are STOPPED from here on */
+  uint64_t saved_step;
+  char state_path[DAYPACK_PATH_BYTES];
+  char state_temporary[DAYPACK_PATH_BYTES];
+  char state_directory_path[DAYPACK_PATH_BYTES];
+} daypack_engine;
+
+/* options.c */
+DAYPACK_MUST_CHECK daypack_code daypack_parse_options(daypack_options *options, daypack_error *error, int count,
+                                                      char **arguments);
+
+/* files.c: paths, whole reads and writes over the platform's partial ones */
+DAYPACK_MUST_CHECK daypack_code daypack_join(daypack_error *error, char path[DAYPACK_PATH_BYTES], const char *first,
+                                             const char *between, const char *second);
+/* `directory` may be NULL: then `name` is the whole path. A failure has the given code. */
+DAYPACK_MUST_CHECK daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char *directory,
+                                             const char *name, int *file, uint64_t *size_bytes);
+DAYPACK_MUST_CHECK daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
+                                                     uint64_t size_bytes, uint64_t offset_bytes);
+/* 0 or a negative errno. */
+DAYPACK_MUST_CHECK int daypack_write_all(const daypack_platform *platform, int file, const void *data,
+                                         uint64_t size_bytes);
+
+/* manifest.c */
+DAYPACK_MUST_CHECK daypack_code daypack_verify_manifest(daypack_engine *engine);
+
+/* shim.zig: SHA-256 of std.crypto */
+typedef struct {
+  _Alignas(16) uint8_t opaque[256];
+} daypack_sha256;
+void daypack_sha256_init(daypack_sha256 *state);
+void daypack_sha256_update(daypack_sha256 *state, const uint8_t *data, size_t size_bytes);
+void daypack_sha256_final(daypack_sha256 *state, uint8_t digest[32]);
+
+/* loader.c, checks.c */
+DAYPACK_MUST_CHECK daypack_code daypack_load_plan(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_check_plan(daypack_engine *engine);
+
+/* features.c */
+DAYPACK_MUST_CHECK daypack_code daypack_check_features(daypack_engine *engine);
+bool daypack_cpu_has_feature(uint32_t feature);
+
+/* arena.c */
+bool daypack_fits(uint64_t offset_bytes, uint64_t size_bytes, uint64_t limit_bytes);
+bool daypack_add(uint64_t *sum, uint64_t term);
+bool daypack_align(uint64_t *value, uint64_t alignment);
+DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
+
+/* pager.c */
+DAYPACK_MUST_CHECK daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction);
+
+/* data.c */
+DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_read_record(daypack_engine *engine, uint64_t step,
+                                                    const daypack_plan_instruction *instruction);
+
+/* journal.c */
+DAYPACK_MUST_CHECK daypack_code daypack_open_journal(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_open_state(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_restore(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_save(daypack_engine *engine, uint64_t step);
+
+/* threads.c */
+DAYPACK_MUST_CHECK daypack_code daypack_start_pool(daypack_engine *engine);
+/* False when a stop was requested before every tile was computed. */
+DAYPACK_MUST_CHECK bool daypack_run_phase(daypack_pool *pool, const daypack_linked_phase *phase,
+                                          void *const *arguments);
+
+/* executor.c */
+DAYPACK_MUST_CHECK daypack_code daypack_run_setup(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_run_steps(daypack_engine *engine);
+
+/* telemetry.c */
+DAYPACK_MUST_CHECK daypack_code daypack_report_start(daypack_engine *engine, uint32_t step);
+DAYPACK_MUST_CHECK daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float loss, float weight,
+                                                    uint64_t elapsed_ns);
+DAYPACK_MUST_CHECK daypack_code daypack_report_profile(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps);
+DAYPACK_MUST_CHECK daypack_code daypack_report_verified(daypack_engine *engine);
+void daypack_report_error(const daypack_platform *platform, const daypack_error *error);
+
+#endif

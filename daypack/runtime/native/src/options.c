@@ -1,0 +1,84 @@
+/* The command line. What is not known is an error; nothing is guessed. */
+#include <string.h>
+
+#include "internal.h"
+
+#define USAGE                                                                                                   \
+  "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
+  "[--profile]"
+
+static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
+                                uint64_t *count) {
+  uint64_t value = 0;
+  bool good = *text != '\0';
+  for (const char *digit = text; good && *digit != '\0'; digit++) {
+    good = *digit >= '0' && *digit <= '9' && value <= limit;
+    value = value * 10 + (uint64_t)(unsigned char)*digit - '0';
+  }
+  if (!good || value == 0 || value > limit)
+    return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: expected a number from 1 to %llu, found '%s'", name,
+                        (unsigned long long)limit, text);
+  *count = value;
+  return DAYPACK_OK;
+}
+
+static daypack_code parse_valued(daypack_options *options, daypack_error *error, const char *name,
+                                 char *value) {
+  uint64_t count = 0;
+  daypack_code code;
+  if (strcmp(name, "--bundle") == 0) {
+    options->bundle = value;
+  } else if (strcmp(name, "--state") == 0) {
+    options->state = value;
+  } else if (strcmp(name, "--data") == 0) {
+    options->data = value;
+  } else if (strcmp(name, "--steps") == 0) {
+    return parse_count(error, name, value, UINT32_MAX, &options->steps);
+  } else {
+    code = parse_count(error, name, value, DAYPACK_MAX_THREADS, &count);
+    options->threads = (uint32_t)count;
+    return code;
+  }
+  return DAYPACK_OK;
+}
+
+static bool takes_value(const char *name) {
+  return strcmp(name, "--bundle") == 0 || strcmp(name, "--state") == 0 || strcmp(name, "--data") == 0 ||
+         strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0;
+}
+
+/* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */
+static daypack_code trim_bundle(daypack_options *options, daypack_error *error, char *path) {
+  size_t length = strlen(path);
+  while (length > 0 && path[length - 1] == '/') path[--length] = '\0';
+  const char *slash = strrchr(path, '/');
+  const char *name = slash == NULL ? path : slash + 1;
+  if (options->state == NULL && (strcmp(name, "") == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0))
+    return daypack_fail(error, DAYPACK_BAD_INPUT,
+                        "--bundle: expected a path that ends in the bundle's name, found '%s'; name it or give --state",
+                        path);
+  return DAYPACK_OK;
+}
+
+daypack_code daypack_parse_options(daypack_options *options, daypack_error *error, int count, char **arguments) {
+  for (int position = 1; position < count; position++) {
+    const char *name = arguments[position];
+    if (strcmp(name, "--fresh") == 0) {
+      options->fresh = true;
+    } else if (strcmp(name, "--verify-only") == 0) {
+      options->verify_only = true;
+    } else if (strcmp(name, "--profile") == 0) {
+      options->profile = true;
+    } else if (!takes_value(name)) {
+      return daypack_fail(error, DAYPACK_BAD_INPUT, "unknown argument '%s'; " USAGE, name);
+    } else if (position + 1 == count) {
+      return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: expected a value after it, found none; " USAGE, name);
+    } else {
+      daypack_code code = parse_valued(options, error, name, arguments[++position]);
+      if (code != DAYPACK_OK) return code;
+    }
+  }
+  if (options->bundle == NULL)
+    return daypack_fail(error, DAYPACK_BAD_INPUT, "expected --bundle DIR, found none; " USAGE);
+  return trim_bundle(options, error, options->bundle);
+}

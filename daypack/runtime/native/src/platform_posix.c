@@ -1,0 +1,143 @@
+/* This machine: Linux on a host, under an emulator, on a phone. The only file that makes system calls. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+static _Atomic(bool) stop;
+
+static void request_stop(int signal_number) {
+  (void)signal_number;
+  atomic_store(&stop, true);
+}
+
+static bool stop_requested(void) { return atomic_load_explicit(&stop, memory_order_relaxed); }
+
+static uint64_t now_ns(void) {
+  struct timespec time;
+  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static uint32_t cpu_count(void) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+  return (uint32_t)CPU_COUNT(&allowed);
+}
+
+/* VmHWM of /proc/self/status, in kB there; 0 when the system does not tell. */
+static uint64_t peak_rss_bytes(void) {
+  char text[4096];
+  int file = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t size = read(file, text, sizeof text - 1);
+  (void)close(file);
+  text[size < 0 ? 0 : size] = '\0';
+  const char *found = strstr(text, "VmHWM:");
+  unsigned long long kilobytes = 0;
+  if (found == NULL || sscanf(found, "VmHWM: %llu", &kilobytes) != 1) return 0;
+  return kilobytes * 1024;
+}
+
+static int result_of(int result) { return result < 0 ? -errno : result; }
+
+static int open_read(const char *path) { return result_of(open(path, O_RDONLY | O_CLOEXEC)); }
+
+static int open_write(const char *path) {
+  return result_of(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+static int open_directory(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
+
+static int make_directory(const char *path) {
+  int result = result_of(mkdir(path, 0700));
+  return result == -EEXIST ? 0 : result;
+}
+
+static int lock(int file) { return result_of(flock(file, LOCK_EX | LOCK_NB)); }
+
+static int64_t file_bytes(int file) {
+  struct stat status;
+  if (fstat(file, &status) != 0) return -errno;
+  return S_ISREG(status.st_mode) ? (int64_t)status.st_size : S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
+}
+
+static int64_t read_at(int file, void *data, size_t size_bytes, uint64_t offset_bytes) {
+  ssize_t count = pread(file, data, size_bytes, (off_t)offset_bytes);
+  return count < 0 ? -errno : count;
+}
+
+static int64_t write_some(int file, const void *data, size_t size_bytes) {
+  ssize_t count = write(file, data, size_bytes);
+  return count < 0 ? -errno : count;
+}
+
+/* Some file systems cannot sync a directory and say EINVAL; the rename is then as durable as it gets. */
+static int sync_file(int file) {
+  int result = result_of(fsync(file));
+  return result == -EINVAL ? 0 : result;
+}
+
+static int close_file(int file) { return result_of(close(file)); }
+static int rename_file(const char *from, const char *to) { return result_of(rename(from, to)); }
+static int remove_file(const char *path) { return result_of(unlink(path)); }
+
+static void *map(size_t size_bytes) {
+  void *memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int start_thread(void *(*run)(void *), void *context, size_t stack_bytes) {
+  pthread_t thread;
+  pthread_attr_t attributes;
+  int result = pthread_attr_init(&attributes);
+  if (result == 0) result = pthread_attr_setstacksize(&attributes, stack_bytes);
+  if (result == 0) result = pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  if (result == 0) result = pthread_create(&thread, &attributes, run, context);
+  return -result;
+}
+
+static const daypack_platform platform = {
+    .now_ns = now_ns,
+    .cpu_count = cpu_count,
+    .has_feature = daypack_cpu_has_feature,
+    .stop_requested = stop_requested,
+    .peak_rss_bytes = peak_rss_bytes,
+    .open_read = open_read,
+    .open_write = open_write,
+    .open_directory = open_directory,
+    .make_directory = make_directory,
+    .lock = lock,
+    .file_bytes = file_bytes,
+    .read_at = read_at,
+    .write = write_some,
+    .sync = sync_file,
+    .close = close_file,
+    .rename = rename_file,
+    .remove = remove_file,
+    .map = map,
+    .start_thread = start_thread,
+};
+
+const daypack_platform *daypack_platform_posix(void) {
+  struct sigaction action = {.sa_handler = request_stop};
+  (void)sigaction(SIGINT, &action, NULL);
+  (void)sigaction(SIGTERM, &action, NULL);
+  /* A closed pipe and a file size limit are then errors of write, with their messages. */
+  action.sa_handler = SIG_IGN;
+  (void)sigaction(SIGPIPE, &action, NULL);
+  (void)sigaction(SIGXFSZ, &action, NULL);
+  return &platform;
+}

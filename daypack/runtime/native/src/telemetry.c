@@ -1,0 +1,127 @@
+/* What a run tells: one JSON object a line on standard output, each written whole. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum { STANDARD_OUTPUT = 1, STANDARD_ERROR = 2 };
+
+static char line[DAYPACK_LINE_BYTES];
+static size_t length;
+
+static int flush(const daypack_platform *platform) {
+  int result = daypack_write_all(platform, STANDARD_OUTPUT, line, length);
+  length = 0;
+  return result;
+}
+
+DAYPACK_PRINTF(1, 2) static void append(const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  int count = vsnprintf(line + length, sizeof line - length, format, values);
+  va_end(values);
+  if (count > 0) length += (size_t)count;
+  if (length >= sizeof line) length = sizeof line - 1;
+}
+
+/* Bytes of the UTF-8 character at `text`, 0 if there is none. */
+static size_t utf8_bytes(const unsigned char *text) {
+  size_t size = text[0] < 0x80 ? 1 : text[0] >> 5 == 6 ? 2 : text[0] >> 4 == 14 ? 3 : text[0] >> 3 == 30 ? 4 : 0;
+  for (size_t index = 1; index < size; index++)
+    if (text[index] >> 6 != 2) return 0;
+  return size;
+}
+
+static void append_string(const char *text) {
+  const unsigned char *next = (const unsigned char *)text;
+  append("\"");
+  while (*next != '\0') {
+    size_t size = utf8_bytes(next);
+    if (size == 0)
+      append("\\ufffd");
+    else if (*next == '"' || *next == '\\')
+      append("\\%c", *next);
+    else if (*next < 0x20 || *next == 0x7f)
+      append("\\u%04x", *next);
+    else
+      append("%.*s", (int)size, (const char *)next);
+    next += size == 0 ? 1 : size;
+  }
+  append("\"");
+}
+
+static daypack_code send(daypack_engine *engine) {
+  append("\n");
+  int result = flush(engine->platform);
+  if (result < 0)
+    return daypack_fail(&engine->error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s",
+                        strerror(-result));
+  return DAYPACK_OK;
+}
+
+static const char *cpu_name(void) {
+#if defined(__x86_64__)
+  return "x86_64";
+#else
+  return "aarch64";
+#endif
+}
+
+daypack_code daypack_report_start(daypack_engine *engine, uint32_t step) {
+  append("{\"event\":\"start\",\"version\":1,\"threads\":%u,\"arena_bytes\":%llu,\"cpu\":\"%s\",\"step\":%u}",
+         engine->threads, (unsigned long long)engine->plan.header->arena_bytes, cpu_name(), step);
+  return send(engine);
+}
+
+/* The weight is a label count; a fraction or a negative one would be the plan's mistake and is shown cut. */
+daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float loss, float weight,
+                                 uint64_t elapsed_ns) {
+  unsigned long long tokens = weight >= 0.0F && weight < 1e18F ? (unsigned long long)weight : 0;
+  append("{\"event\":\"step\",\"step\":%u,\"loss\":%.9g,\"seconds\":%.9f,\"tokens\":%llu,\"peak_rss_bytes\":%llu,"
+         "\"source\":\"measured\"}",
+         step, (double)loss, (double)elapsed_ns / 1e9, tokens,
+         (unsigned long long)engine->platform->peak_rss_bytes());
+  return send(engine);
+}
+
+daypack_code daypack_report_profile(daypack_engine *engine) {
+  append("{\"event\":\"profile\",\"kernels\":[");
+  for (uint64_t index = 0; index < engine->plan.header->kernels.count; index++) {
+    daypack_kernel_time *time = &engine->kernel_times[index];
+    append("%s{\"kernel\":%llu,\"calls\":%llu,\"seconds\":%.9f}", index == 0 ? "" : ",", (unsigned long long)index,
+           (unsigned long long)time->calls, (double)time->elapsed_ns / 1e9);
+    *time = (daypack_kernel_time){0};
+    if (length < sizeof line / 2) continue;
+    int result = flush(engine->platform);
+    if (result < 0)
+      return daypack_fail(&engine->error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s",
+                          strerror(-result));
+  }
+  append("]}");
+  return send(engine);
+}
+
+daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps) {
+  append("{\"event\":\"end\",\"steps\":%llu,\"state\":", (unsigned long long)steps);
+  append_string(engine->state_path);
+  append("}");
+  return send(engine);
+}
+
+daypack_code daypack_report_verified(daypack_engine *engine) {
+  append("{\"event\":\"verified\",\"version\":1,\"files\":%u}", engine->listed_files);
+  return send(engine);
+}
+
+void daypack_report_error(const daypack_platform *platform, const daypack_error *error) {
+  length = 0;
+  append("{\"event\":\"error\",\"code\":%d,\"message\":", (int)error->code);
+  append_string(error->message);
+  append("}\n");
+  (void)!flush(platform);
+  append("error: %s\n", error->message);
+  (void)!daypack_write_all(platform, STANDARD_ERROR, line, length);
+  length = 0;
+}

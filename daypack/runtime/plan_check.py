@@ -1,0 +1,160 @@
+"""What a plan must satisfy before it is written, and after it is read: the engine's load checks, in Python.
+
+The engine (`native/src/loader.c`) makes the same checks in C and trusts nothing; these give the compiler the
+message at the place of the mistake. Every failure is a `BundleError` that names the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from daypack.errors import BundleError
+from daypack.runtime.cpu_features import FEATURES
+from daypack.runtime.plan_file import (
+    ALIGNMENT_BYTES,
+    DTYPE_BYTES,
+    Batch,
+    BatchInput,
+    Call,
+    EndShard,
+    FileKind,
+    Instr,
+    Kernel,
+    PlanFile,
+    Read,
+    Zero,
+)
+from daypack.runtime.state_file import state_layout
+
+#: Sizes and counts stay below these, so that sums of two cannot overflow 64 (32) bits.
+MAX_BYTES = 1 << 62
+MAX_COUNT = (1 << 31) - 1
+
+
+def check_plan(plan: PlanFile) -> None:
+    """Refuse a plan that the engine would refuse."""
+    _check_header(plan)
+    for kernel in plan.kernels:
+        _check_kernel(kernel)
+    for place, instructions in (("setup", plan.setup), ("steps", plan.steps)):
+        for position, instruction in enumerate(instructions):
+            _check_instruction(plan, f"{place}[{position}]", instruction, in_setup=place == "setup")
+    _check_unique("input", [entry.name for entry in plan.inputs])
+    for entry in plan.inputs:
+        _check_input(entry)
+    _check_unique("state tensor", [tensor.name for tensor in plan.state])
+    for tensor in plan.state:
+        if tensor.dtype not in DTYPE_BYTES:
+            _refuse(f"state {tensor.name!r} dtype", f"one of {', '.join(DTYPE_BYTES)}", repr(tensor.dtype))
+        _check_range(plan, f"state {tensor.name!r}", tensor.arena_offset_bytes, tensor.size_bytes)
+
+
+def _check_header(plan: PlanFile) -> None:
+    if plan.target_arch not in FEATURES:
+        _refuse("target_arch", f"one of {', '.join(FEATURES)}", repr(plan.target_arch))
+    for feature in plan.cpu_features:
+        if feature not in FEATURES[plan.target_arch]:
+            known = ", ".join(FEATURES[plan.target_arch])
+            _refuse(
+                "cpu_features",
+                f"features the engine can check on {plan.target_arch} ({known})",
+                repr(feature),
+            )
+    if len(plan.kernel_id) != 32:
+        _refuse("kernel_id", "32 bytes", f"{len(plan.kernel_id)}")
+    _check_between("arena_bytes", plan.arena_bytes, ALIGNMENT_BYTES, MAX_BYTES)
+    _check_between("scratch_bytes", plan.scratch_bytes, 0, MAX_BYTES)
+    _check_between("budget_bytes", plan.budget_bytes, 0, MAX_BYTES)
+    if plan.budget_bytes and plan.arena_bytes > plan.budget_bytes:
+        _refuse("arena_bytes", f"at most the budget of {plan.budget_bytes}", str(plan.arena_bytes))
+    _check_between("window", plan.window, 1, MAX_COUNT)
+    _check_between("save_steps", plan.save_steps, 1, MAX_COUNT)
+    for name in ("loss", "weight", "step"):
+        _check_range(plan, f"{name}_offset_bytes", getattr(plan, f"{name}_offset_bytes"), 4, alignment=4)
+
+
+def _check_kernel(kernel: Kernel) -> None:
+    where = f"kernel {kernel.name!r}"
+    _check_between(f"{where} arg_count", kernel.arg_count, 0, MAX_COUNT)
+    if kernel.arg_bytes and len(kernel.arg_bytes) != kernel.arg_count:
+        _refuse(f"{where} arg_bytes", f"{kernel.arg_count} sizes", str(len(kernel.arg_bytes)))
+    for size in kernel.arg_bytes:
+        _check_between(f"{where} arg_bytes", size, 0, MAX_BYTES)
+    for phase in kernel.phases:
+        _check_between(f"{where} phase {phase.symbol} tiles", phase.tiles, 0, MAX_COUNT)
+        _check_between(f"{where} phase {phase.symbol} stage", phase.stage, 0, MAX_COUNT)
+
+
+def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_setup: bool) -> None:
+    match instruction:
+        case Call(kernel, operands):
+            _check_between(f"{where} kernel", kernel, 0, len(plan.kernels) - 1)
+            callee = plan.kernels[kernel]
+            if len(operands) != callee.arg_count:
+                _refuse(f"{where} operands of {callee.name!r}", str(callee.arg_count), str(len(operands)))
+            sizes = callee.arg_bytes or (0,) * callee.arg_count
+            for position, (offset, size) in enumerate(zip(operands, sizes, strict=True)):
+                _check_range(plan, f"{where} operand {position} of {callee.name!r}", offset, size)
+        case Read(file, file_offset, arena_offset, size):
+            if file is FileKind.STATE:
+                if not in_setup:
+                    _refuse(f"{where} file", "WEIGHTS (the state is read in setup only)", "STATE")
+                end = state_layout(plan.state).file_bytes
+                if file_offset < 0 or file_offset + size > end:
+                    _refuse(
+                        f"{where} file bytes", f"within [0, {end})", f"[{file_offset}, {file_offset + size})"
+                    )
+            _check_between(f"{where} file offset", file_offset, 0, MAX_BYTES)
+            _check_range(plan, where, arena_offset, size)
+        case Batch(micro, offsets):
+            if in_setup:
+                _refuse(where, "no Batch in setup", "Batch")
+            _check_between(f"{where} micro", micro, 0, plan.window - 1)
+            if len(offsets) != len(plan.inputs):
+                _refuse(f"{where} offsets", f"{len(plan.inputs)}, one an input", str(len(offsets)))
+            for entry, offset in zip(plan.inputs, offsets, strict=True):
+                _check_range(plan, f"{where} input {entry.name!r}", offset, entry.size_bytes)
+        case Zero(arena_offset, size):
+            _check_range(plan, where, arena_offset, size)
+        case EndShard():
+            pass
+
+
+def _check_input(entry: BatchInput) -> None:
+    where = f"input {entry.name!r}"
+    if entry.dtype not in DTYPE_BYTES:
+        _refuse(f"{where} dtype", f"one of {', '.join(DTYPE_BYTES)}", repr(entry.dtype))
+    _check_between(f"{where} size_bytes", entry.size_bytes, 0, MAX_BYTES)
+    if entry.size_bytes % DTYPE_BYTES[entry.dtype]:
+        _refuse(f"{where} size_bytes", f"a multiple of {DTYPE_BYTES[entry.dtype]}", str(entry.size_bytes))
+    _check_between(f"{where} bound", entry.bound, 0, MAX_COUNT)
+    if entry.bound and entry.dtype != "I32":
+        _refuse(f"{where} bound", "0 unless the dtype is I32", f"{entry.bound} with {entry.dtype}")
+    if entry.ignore is not None:
+        _check_between(f"{where} ignore", entry.ignore, -(1 << 31), MAX_COUNT)
+
+
+def _check_range(
+    plan: PlanFile, where: str, offset: int, size: int, alignment: int = ALIGNMENT_BYTES
+) -> None:
+    """[offset, offset + size) lies in the arena, and so does the byte at `offset` even if size is 0."""
+    if offset % alignment:
+        _refuse(f"{where} arena offset", f"a multiple of {alignment}", str(offset))
+    if offset < 0 or size < 0 or offset + max(size, 1) > plan.arena_bytes:
+        _refuse(f"{where} arena bytes", f"within [0, {plan.arena_bytes})", f"[{offset}, {offset + size})")
+
+
+def _check_between(where: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        _refuse(where, f"{low} to {high}", str(value))
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if not name or names.count(name) > 1:
+            _refuse(f"{what} names", "distinct and not empty", repr(name))
+
+
+def _refuse(where: str, expected: str, found: str) -> NoReturn:
+    raise BundleError(f"plan: {where}: expected {expected}, found {found}")

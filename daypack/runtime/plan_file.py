@@ -1,0 +1,161 @@
+"""The plan as the engine sees it: plain data, one dataclass a record of `plan.bin`.
+
+Offsets and sizes are bytes. Arena offsets count from the arena's start and are multiples of
+`ALIGNMENT_BYTES`. The bytes of the file are in FORMAT.md; `plan_format` writes and reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+
+ALIGNMENT_BYTES = 64
+
+#: safetensors dtype code -> bytes of one element. The order is the code in `plan.bin`: append only.
+DTYPE_BYTES: dict[str, int] = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
+}
+
+
+class FileKind(IntEnum):
+    """Which file a `Read` reads: the bundle's weights, or the state the run starts from."""
+
+    WEIGHTS = 0
+    STATE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Tiles [0, `tiles`) of one raw function of the kernel object; threads share them, a barrier follows."""
+
+    symbol: str
+    stage: int
+    tiles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One compiled function with `arg_count` array arguments, run as phases in order.
+
+    `arg_bytes` states how far the kernel reads or writes from each operand's offset, so that the engine can
+    refuse an operand that would leave the arena. Left empty, only the operand's first byte is checked.
+    """
+
+    name: str
+    arg_count: int
+    phases: tuple[Phase, ...]
+    arg_bytes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Run a kernel on these arena offsets, one an argument."""
+
+    kernel: int
+    operands: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read bytes [file_offset, file_offset + size) of a file into the arena."""
+
+    file: FileKind
+    file_offset_bytes: int
+    arena_offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Read the data record of micro-batch `micro` of this window into the arena, one offset an input."""
+
+    micro: int
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """Fill arena bytes [offset, offset + size) with zero."""
+
+    arena_offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndShard:
+    """The end of a shard: here the engine may pause, resume or go on with another shard."""
+
+
+Instr = Call | Read | Batch | Zero | EndShard
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInput:
+    """One array of a data record.
+
+    `dtype` is a safetensors code. With `bound` > 0 (only for I32) every value must lie in [0, bound) or equal
+    `ignore`; with `bound` 0 values are not looked at.
+    """
+
+    name: str
+    dtype: str
+    size_bytes: int
+    bound: int = 0
+    ignore: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateTensor:
+    """One array that training changes: where it lives in the arena and its published name, dtype and
+    shape.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    arena_offset_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """Everything the engine does: `setup` once at the start, then `steps` (one whole window) for each step.
+
+    `state` is in the order of the data of `state.safetensors`. The loss (float32, mean over labels), the
+    weight (float32, label count) and the clock (uint32, completed steps; the plan's own kernels advance it)
+    are read from the arena after each window. `budget_bytes` 0 means no budget. `kernel_id` is the SHA-256 of
+    the kernel object; an engine linked with another object refuses the plan.
+    """
+
+    target_arch: str
+    cpu_features: tuple[str, ...]
+    arena_bytes: int
+    scratch_bytes: int
+    budget_bytes: int
+    window: int
+    save_steps: int
+    kernels: tuple[Kernel, ...]
+    setup: tuple[Instr, ...]
+    steps: tuple[Instr, ...]
+    inputs: tuple[BatchInput, ...]
+    state: tuple[StateTensor, ...]
+    loss_offset_bytes: int
+    weight_offset_bytes: int
+    step_offset_bytes: int
+    kernel_id: bytes

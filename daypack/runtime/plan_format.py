@@ -1,0 +1,310 @@
+"""`PlanFile` <-> the bytes of `plan.bin`.
+
+The writer lays the sections out in their one legal way; the reader refuses every other. Both check the plan
+(`plan_check`). Reading what was written gives an equal plan, and writing what was read gives equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daypack.errors import BundleError
+from daypack.runtime.cpu_features import ARCH_NUMBER, FEATURES
+from daypack.runtime.plan_check import check_plan
+from daypack.runtime.plan_file import (
+    ALIGNMENT_BYTES,
+    DTYPE_BYTES,
+    Batch,
+    BatchInput,
+    Call,
+    EndShard,
+    FileKind,
+    Instr,
+    Kernel,
+    Phase,
+    PlanFile,
+    Read,
+    StateTensor,
+    Zero,
+)
+from daypack.runtime.plan_records import (
+    HEADER,
+    INPUT,
+    INSTRUCTION,
+    KERNEL,
+    MAGIC,
+    PHASE,
+    SECTIONS,
+    STATE,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+    Op,
+)
+from daypack.runtime.state_file import parse_header, state_layout
+
+_Table = NDArray[Any]
+_DTYPES = tuple(DTYPE_BYTES)
+
+
+def write_plan(plan: PlanFile) -> bytes:
+    """The bytes of `plan.bin`; a plan that the engine would refuse is a `BundleError` here."""
+    check_plan(plan)
+    tables = _tables(plan)
+    header = np.zeros((), HEADER)
+    body = bytearray(HEADER.itemsize)
+    for name in SECTIONS:
+        body += bytes(-len(body) % ALIGNMENT_BYTES)
+        header[name]["offset_bytes"] = len(body)
+        header[name]["count"] = len(tables[name])
+        body += tables[name].tobytes()
+    header["magic"] = np.frombuffer(MAGIC, "u1")
+    header["version_major"], header["version_minor"] = VERSION_MAJOR, VERSION_MINOR
+    header["file_bytes"] = len(body)
+    header["target_arch"] = ARCH_NUMBER[plan.target_arch]
+    for field in _PLAIN_FIELDS:
+        header[field] = getattr(plan, field)
+    header["kernel_id"] = np.frombuffer(plan.kernel_id, "u1")
+    body[: HEADER.itemsize] = header.tobytes()
+    return bytes(body)
+
+
+def read_plan(data: bytes) -> PlanFile:
+    """Parse `plan.bin`; anything but the bytes `write_plan` makes is a `BundleError`."""
+    header, tables = _read_tables(data)
+    strings = tables["strings"].tobytes()
+    arch = _name_of(ARCH_NUMBER, int(header["target_arch"]), "target_arch")
+    plan = PlanFile(
+        target_arch=arch,
+        cpu_features=tuple(_name_of(FEATURES[arch], int(number), "feature") for number in tables["features"]),
+        kernels=_read_kernels(tables, strings),
+        setup=_read_instructions(tables, "setup"),
+        steps=_read_instructions(tables, "steps"),
+        inputs=tuple(_read_input(record, strings) for record in tables["inputs"]),
+        state=_read_state(tables),
+        kernel_id=header["kernel_id"].tobytes(),
+        **{field: int(header[field]) for field in _PLAIN_FIELDS},
+    )
+    if write_plan(plan) != data:
+        raise BundleError("plan: expected the canonical bytes of its records, found others (FORMAT.md)")
+    return plan
+
+
+_PLAIN_FIELDS = (
+    "window",
+    "save_steps",
+    "arena_bytes",
+    "scratch_bytes",
+    "budget_bytes",
+    "loss_offset_bytes",
+    "weight_offset_bytes",
+    "step_offset_bytes",
+)
+
+
+class _Strings:
+    """The strings section: each string once, in order of first use."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def place(self, text: str) -> tuple[int, int]:
+        if text not in self._places:
+            encoded = text.encode()
+            self._places[text] = (len(self.data), len(encoded))
+            self.data += encoded
+        return self._places[text]
+
+
+def _tables(plan: PlanFile) -> dict[str, _Table]:
+    strings, operands = _Strings(), list[int]()
+    kernels: list[tuple[int, ...]] = []
+    phases: list[tuple[int, ...]] = []
+    arguments: list[int] = []
+    for kernel in plan.kernels:
+        place = strings.place(kernel.name)
+        kernels.append((*place, len(phases), len(kernel.phases), len(arguments), kernel.arg_count))
+        phases.extend((*strings.place(phase.symbol), phase.stage, phase.tiles) for phase in kernel.phases)
+        arguments.extend(kernel.arg_bytes or (0,) * kernel.arg_count)
+    return {
+        "features": np.array([FEATURES[plan.target_arch][name] for name in plan.cpu_features], "<u4"),
+        "kernels": np.array(kernels, KERNEL),
+        "arguments": np.array(arguments, "<u8"),
+        "phases": np.array(phases, PHASE),
+        "setup": _instruction_table(plan.setup, operands),
+        "steps": _instruction_table(plan.steps, operands),
+        "operands": np.array(operands, "<u8"),
+        "inputs": np.array([_input_record(entry, strings) for entry in plan.inputs], INPUT),
+        "state": np.array([(tensor.arena_offset_bytes, tensor.size_bytes) for tensor in plan.state], STATE),
+        "state_header": np.frombuffer(state_layout(plan.state).header, "u1"),
+        "strings": np.frombuffer(bytes(strings.data), "u1"),
+    }
+
+
+def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _Table:
+    records: list[tuple[int, ...]] = []
+    for instruction in instructions:
+        match instruction:
+            case Call(kernel, offsets):
+                records.append((Op.CALL, kernel, len(operands), 0, 0))
+                operands.extend(offsets)
+            case Read(file, file_offset, arena_offset, size):
+                records.append((Op.READ, file, file_offset, arena_offset, size))
+            case Batch(micro, offsets):
+                records.append((Op.BATCH, micro, len(operands), 0, 0))
+                operands.extend(offsets)
+            case Zero(arena_offset, size):
+                records.append((Op.ZERO, 0, 0, arena_offset, size))
+            case EndShard():
+                records.append((Op.END_SHARD, 0, 0, 0, 0))
+    return np.array(records, INSTRUCTION)
+
+
+def _input_record(entry: BatchInput, strings: _Strings) -> tuple[int, ...]:
+    has_ignore, ignore = (0, 0) if entry.ignore is None else (1, entry.ignore)
+    return (
+        *strings.place(entry.name),
+        _DTYPES.index(entry.dtype),
+        has_ignore,
+        entry.size_bytes,
+        entry.bound,
+        ignore,
+    )
+
+
+def _read_tables(data: bytes) -> tuple[Any, dict[str, _Table]]:
+    if len(data) < HEADER.itemsize:
+        raise BundleError(f"plan: expected at least {HEADER.itemsize} bytes, found {len(data)}")
+    header = np.frombuffer(data, HEADER, count=1)[0]
+    if header["magic"].tobytes() != MAGIC:
+        raise BundleError(f"plan: expected the magic {MAGIC!r}, found {header['magic'].tobytes()!r}")
+    if header["version_major"] != VERSION_MAJOR:
+        found = f"{header['version_major']}.{header['version_minor']}"
+        raise BundleError(f"plan: expected version {VERSION_MAJOR}, found {found}; compile the bundle again")
+    if header["file_bytes"] != len(data):
+        raise BundleError(f"plan: expected {header['file_bytes']} bytes, found {len(data)}")
+    tables: dict[str, _Table] = {}
+    position = HEADER.itemsize
+    for name, dtype in SECTIONS.items():
+        position += -position % ALIGNMENT_BYTES
+        offset, count = int(header[name]["offset_bytes"]), int(header[name]["count"])
+        end = offset + count * dtype.itemsize
+        if offset != position or end > len(data):
+            raise BundleError(
+                f"plan: section {name}: expected to begin at {position} and fit, found [{offset}, {end})"
+            )
+        tables[name] = np.frombuffer(data, dtype, count=count, offset=offset)
+        position = end
+    return header, tables
+
+
+def _read_kernels(tables: dict[str, _Table], strings: bytes) -> tuple[Kernel, ...]:
+    kernels: list[Kernel] = []
+    for record in tables["kernels"]:
+        phases = _slice(tables, "phases", int(record["first_phase"]), int(record["phase_count"]))
+        sizes = _slice(tables, "arguments", int(record["first_argument"]), int(record["argument_count"]))
+        arg_bytes = tuple(int(size) for size in sizes)
+        kernels.append(
+            Kernel(
+                name=_string(strings, record["name_offset"], record["name_bytes"]),
+                arg_count=int(record["argument_count"]),
+                phases=tuple(
+                    Phase(
+                        _string(strings, phase["symbol_offset"], phase["symbol_bytes"]),
+                        int(phase["stage"]),
+                        int(phase["tiles"]),
+                    )
+                    for phase in phases
+                ),
+                arg_bytes=arg_bytes if any(arg_bytes) else (),
+            )
+        )
+    return tuple(kernels)
+
+
+def _read_instructions(tables: dict[str, _Table], section: str) -> tuple[Instr, ...]:
+    return tuple(
+        _read_instruction(tables, f"{section}[{n}]", record) for n, record in enumerate(tables[section])
+    )
+
+
+def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Instr:
+    index, source = int(record["index"]), int(record["source"])
+    offset, size = int(record["arena_offset_bytes"]), int(record["size_bytes"])
+    match int(record["op"]):
+        case Op.CALL:
+            if index >= len(tables["kernels"]):
+                raise BundleError(
+                    f"plan: {where}: expected a kernel below {len(tables['kernels'])}, found {index}"
+                )
+            count = int(tables["kernels"][index]["argument_count"])
+            return Call(index, tuple(int(value) for value in _slice(tables, "operands", source, count)))
+        case Op.READ:
+            if index not in tuple(FileKind):
+                raise BundleError(f"plan: {where}: expected file 0 or 1, found {index}")
+            return Read(FileKind(index), source, offset, size)
+        case Op.BATCH:
+            operands = _slice(tables, "operands", source, len(tables["inputs"]))
+            return Batch(index, tuple(int(value) for value in operands))
+        case Op.ZERO:
+            return Zero(offset, size)
+        case Op.END_SHARD:
+            return EndShard()
+        case other:
+            raise BundleError(f"plan: {where}: expected an instruction 1 to {len(Op)}, found {other}")
+
+
+def _read_input(record: Any, strings: bytes) -> BatchInput:
+    dtype = int(record["dtype"])
+    if dtype >= len(_DTYPES):
+        raise BundleError(f"plan: inputs: expected a dtype below {len(_DTYPES)}, found {dtype}")
+    return BatchInput(
+        name=_string(strings, record["name_offset"], record["name_bytes"]),
+        dtype=_DTYPES[dtype],
+        size_bytes=int(record["size_bytes"]),
+        bound=int(record["bound"]),
+        ignore=int(record["ignore"]) if record["has_ignore"] else None,
+    )
+
+
+def _read_state(tables: dict[str, _Table]) -> tuple[StateTensor, ...]:
+    try:
+        entries = parse_header(tables["state_header"].tobytes())
+    except ValueError as error:
+        raise BundleError(
+            f"plan: state_header: expected a safetensors header, found bytes that are not: {error}"
+        ) from None
+    if len(entries) != len(tables["state"]):
+        raise BundleError(
+            f"plan: state: expected {len(entries)} records as in its header, found {len(tables['state'])}"
+        )
+    return tuple(
+        StateTensor(name, dtype, shape, int(record["arena_offset_bytes"]))
+        for (name, dtype, shape), record in zip(entries, tables["state"], strict=True)
+    )
+
+
+def _slice(tables: dict[str, _Table], name: str, first: int, count: int) -> Sequence[Any]:
+    if first + count > len(tables[name]):
+        raise BundleError(
+            f"plan: {name}: expected at most {len(tables[name])} records, found [{first}, {first + count})"
+        )
+    return tables[name][first : first + count]  # pyright: ignore[reportReturnType]
+
+
+def _string(strings: bytes, offset: int, size: int) -> str:
+    try:
+        return strings[int(offset) : int(offset) + int(size)].decode()
+    except UnicodeDecodeError:
+        raise BundleError(f"plan: strings: expected UTF-8 at {offset}, found other bytes") from None
+
+
+def _name_of(numbers: dict[str, int], number: int, what: str) -> str:
+    for name, candidate in numbers.items():
+        if candidate == number:
+            return name
+    raise BundleError(f"plan: {what}: expected a number of {numbers}, found {number}")

@@ -1,0 +1,117 @@
+"""The records of `plan.bin`, declared once: numpy dtypes here, C structs by `c_header`.
+
+All integers are little-endian. The file is the header, then one section a table in the order of `SECTIONS`,
+each at the next multiple of 64 bytes, padded with zeros. Nothing else is in the file, so every offset in it
+has exactly one legal value. FORMAT.md is the normative text.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+MAGIC = b"DPPLAN1\0"
+VERSION_MAJOR = 1
+VERSION_MINOR = 0
+
+#: Most threads an engine starts; also the bound of its fixed tables.
+MAX_THREADS = 64
+
+
+class Op(IntEnum):
+    """What an instruction does."""
+
+    CALL = 1
+    READ = 2
+    BATCH = 3
+    ZERO = 4
+    END_SHARD = 5
+
+
+SECTION = np.dtype([("offset_bytes", "<u8"), ("count", "<u8")])
+
+KERNEL = np.dtype(
+    [
+        ("name_offset", "<u4"),
+        ("name_bytes", "<u4"),
+        ("first_phase", "<u4"),
+        ("phase_count", "<u4"),
+        ("first_argument", "<u4"),
+        ("argument_count", "<u4"),
+    ]
+)
+
+PHASE = np.dtype([("symbol_offset", "<u4"), ("symbol_bytes", "<u4"), ("stage", "<i4"), ("tiles", "<i4")])
+
+#: `index` is the kernel, the file or the micro-batch; `source` the first operand or the file offset in bytes.
+INSTRUCTION = np.dtype(
+    [
+        ("op", "<u4"),
+        ("index", "<u4"),
+        ("source", "<u8"),
+        ("arena_offset_bytes", "<u8"),
+        ("size_bytes", "<u8"),
+    ]
+)
+
+INPUT = np.dtype(
+    [
+        ("name_offset", "<u4"),
+        ("name_bytes", "<u4"),
+        ("dtype", "<u4"),
+        ("has_ignore", "<u4"),
+        ("size_bytes", "<u8"),
+        ("bound", "<u4"),
+        ("ignore", "<i4"),
+    ]
+)
+
+STATE = np.dtype([("arena_offset_bytes", "<u8"), ("size_bytes", "<u8")])
+
+#: section name -> element, in file order
+SECTIONS: dict[str, np.dtype[np.void] | np.dtype[np.generic]] = {
+    "features": np.dtype("<u4"),
+    "kernels": KERNEL,
+    "arguments": np.dtype("<u8"),
+    "phases": PHASE,
+    "operands": np.dtype("<u8"),
+    "setup": INSTRUCTION,
+    "steps": INSTRUCTION,
+    "inputs": INPUT,
+    "state": STATE,
+    "state_header": np.dtype("u1"),
+    "strings": np.dtype("u1"),
+}
+
+HEADER = np.dtype(
+    [
+        ("magic", "u1", (8,)),
+        ("version_major", "<u4"),
+        ("version_minor", "<u4"),
+        ("file_bytes", "<u8"),
+        ("target_arch", "<u4"),
+        ("window", "<u4"),
+        ("save_steps", "<u4"),
+        ("reserved", "<u4"),
+        ("arena_bytes", "<u8"),
+        ("scratch_bytes", "<u8"),
+        ("budget_bytes", "<u8"),
+        ("loss_offset_bytes", "<u8"),
+        ("weight_offset_bytes", "<u8"),
+        ("step_offset_bytes", "<u8"),
+        ("kernel_id", "u1", (32,)),
+        *((name, SECTION) for name in SECTIONS),
+    ]
+)
+
+#: dtype -> name of its C struct
+STRUCTS: dict[str, np.dtype[np.void]] = {
+    "section": SECTION,
+    "kernel": KERNEL,
+    "phase": PHASE,
+    "instruction": INSTRUCTION,
+    "input": INPUT,
+    "state": STATE,
+    "header": HEADER,
+}

@@ -1,0 +1,126 @@
+"""`state.safetensors`: its exact header bytes and where each tensor's data lies.
+
+The compiler computes the header once; the plan carries it, the engine writes it unchanged before the data and
+on reading insists on the very same bytes. So the engine needs no JSON, and what it writes any safetensors
+reader opens. Source: https://github.com/huggingface/safetensors (README, "Format"): u64 header size, JSON,
+data without holes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daypack.errors import BundleError
+from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, StateTensor
+
+NAME = "state.safetensors"
+_METADATA = {"daypack": "state 1"}
+
+#: numpy dtype name -> safetensors code, for the dtypes that numpy has
+CODE_OF_NUMPY: dict[str, str] = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "uint32": "U32",
+    "int32": "I32",
+    "float32": "F32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StateLayout:
+    """`header` is everything before the data; `offsets_bytes` count from the start of the file."""
+
+    header: bytes
+    offsets_bytes: tuple[int, ...]
+    file_bytes: int
+
+
+def state_layout(tensors: Sequence[StateTensor]) -> StateLayout:
+    """Lay the tensors out in the given order, without holes; the header is padded with spaces to 64 bytes."""
+    entries: dict[str, Any] = {"__metadata__": _METADATA}
+    begin = 0
+    begins: list[int] = []
+    for tensor in tensors:
+        end = begin + tensor.size_bytes
+        entries[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+        begins.append(begin)
+        begin = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=True).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT_BYTES)
+    header = len(text).to_bytes(8, "little") + text
+    return StateLayout(header, tuple(len(header) + offset for offset in begins), len(header) + begin)
+
+
+def write_state(path: Path, tensors: Sequence[StateTensor], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write generation 0: every tensor of the plan from `arrays`, which has exactly these names, dtypes,
+    shapes.
+    """
+    names = [tensor.name for tensor in tensors]
+    if sorted(names) != sorted(arrays):
+        missing, extra = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
+        raise BundleError(
+            f"{path}: state arrays do not match the plan: missing {missing}, not in the plan {extra}"
+        )
+    with path.open("wb") as file:
+        file.write(state_layout(tensors).header)
+        for tensor in tensors:
+            array = arrays[tensor.name]
+            found = (CODE_OF_NUMPY.get(array.dtype.name, array.dtype.name), array.shape)
+            if found != (tensor.dtype, tensor.shape):
+                raise BundleError(
+                    f"{path}: state array {tensor.name!r} must be {tensor.dtype} {tensor.shape}, found {found[0]} {found[1]}"
+                )
+            file.write(np.ascontiguousarray(array).tobytes())
+
+
+def check_state(path: Path, tensors: Sequence[StateTensor]) -> None:
+    """Insist that a state file has the plan's header, byte for byte, and the size that follows from it."""
+    layout = state_layout(tensors)
+    size = path.stat().st_size
+    if size != layout.file_bytes:
+        raise BundleError(f"{path}: expected {layout.file_bytes} bytes for this plan's state, found {size}")
+    with path.open("rb") as file:
+        if file.read(len(layout.header)) != layout.header:
+            raise BundleError(f"{path}: its header is not this plan's: the state belongs to another bundle")
+
+
+def parse_header(header: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Header bytes -> (name, dtype, shape) in data order; the caller insists that `state_layout` gives them
+    back.
+
+    Raises ValueError on anything that is not the JSON of a safetensors header.
+    """
+    entries: Any = json.loads(header[8:])
+    if not isinstance(entries, dict):
+        raise ValueError("not an object")
+    found: list[tuple[str, str, tuple[int, ...]]] = []
+    for name, entry in cast("dict[str, Any]", entries).items():
+        if name == "__metadata__":
+            continue
+        try:
+            dtype, shape = str(entry["dtype"]), tuple(int(dim) for dim in entry["shape"])
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"entry {name!r} lacks dtype or shape") from error
+        if dtype not in DTYPE_BYTES or any(dim < 0 for dim in shape):
+            raise ValueError(f"entry {name!r} has dtype {dtype}, shape {shape}")
+        found.append((name, dtype, shape))
+    return found
