@@ -1,0 +1,1 @@
+"""From a training step to a bundle: trace, passes, kernels, plan, emission."""

@@ -1,0 +1,1 @@
+"""Fused nodes → compiled kernels. The only folder that knows TVM."""

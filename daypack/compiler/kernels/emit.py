@@ -1,0 +1,138 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+"""The expression of one element of a value inside a kernel, as a chain of named intermediates.
+
+A `Scope` is the body of a loop (or of the whole kernel). Asking it for a value at an index appends the statements
+that compute it, once, and returns the name. What does not depend on the scope's own loop is computed in the
+enclosing scope, so that row values leave the column loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm import tirx
+
+from daypack.compiler import ops
+from daypack.compiler.graph import StepGraph, Value
+from daypack.compiler.kernels import rules, views
+from daypack.compiler.kernels.index import Arithmetic, Index, Ix, flatten, variable
+
+Access = Callable[[Index], Any]
+
+
+def memory_dtype(dtype: str) -> str:
+    """The element type of a value in the arena: a bool is one byte."""
+    return "uint8" if dtype == "bool" else dtype
+
+
+class Program:
+    """The fused body being lowered: where its leaves are read from, and the counters for names."""
+
+    def __init__(self, body: StepGraph) -> None:
+        self.body = body
+        self.producers = body.producers()
+        self.arithmetic = Arithmetic()
+        self.buffers: dict[int, Any] = {}
+        self.parameters: list[tuple[Any, Any]] = []
+        self._count = 0
+
+    def buffer(self, name: str, elements: int, dtype: str) -> Any:
+        """A kernel argument: a flat buffer behind a pointer parameter."""
+        from tvm.ir import PointerType, PrimType
+
+        pointer = tirx.Var(f"{name}_p", PointerType(PrimType(dtype)))
+        declared = tirx.decl_buffer((max(elements, 1),), dtype, name, data=pointer)
+        self.parameters.append((pointer, declared))
+        return declared
+
+    def argument(self, value: Value, name: str) -> Any:
+        """A kernel argument that holds a value of the body."""
+        declared = self.buffer(name, value.elements, memory_dtype(value.dtype))
+        self.buffers[value.id] = declared
+        return declared
+
+    def loop_variable(self, name: str, extent: int) -> Ix:
+        """A fresh int32 loop variable with 0 <= variable < extent."""
+        var = tirx.Var(self.fresh(name), "int32")
+        self.arithmetic.bound(var, extent)
+        return variable(var)
+
+    def fresh(self, name: str) -> str:
+        self._count += 1
+        return f"{name}_{self._count}"
+
+    @property
+    def scalar_only(self) -> bool:
+        """Whether some operation calls the C library and so forbids vector loops."""
+        return any(rules.calls_libm(node) for node in self.body.nodes)
+
+
+class Scope:
+    """The statements of one loop body, with memory of what they have computed."""
+
+    def __init__(self, program: Program, parent: Scope | None = None, loops: Sequence[Ix] = ()) -> None:
+        self.program = program
+        self.parent = parent
+        self.loops = frozenset(name for ix in loops for name in ix.deps)
+        self.statements: list[Any] = []
+        self.bound: dict[int, Access] = parent.bound.copy() if parent else {}
+        self._memo: dict[Any, tuple[Any, Index]] = {}
+
+    def inside(self, *loops: Ix) -> Scope:
+        """The scope of a loop nested in this one."""
+        return Scope(self.program, self, loops)
+
+    def home(self, deps: frozenset[str]) -> Scope:
+        """The outermost scope in which an expression of these loop variables can be computed."""
+        scope = self
+        while scope.parent is not None and not deps & scope.loops:
+            scope = scope.parent
+        return scope
+
+    def name(self, expr: Any) -> Any:
+        """Give an intermediate a name so that it is computed once."""
+        if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or expr.ty.dtype == "bool":
+            return expr  # TVM cannot bind a vector of bool; comparisons of named values stay short
+        var = tirx.Var(self.program.fresh("t"), expr.ty)
+        self.statements.append(tirx.Bind(var, expr))
+        return var
+
+    def store(self, buffer: Any, offset: Ix, expr: Any, dtype: str) -> None:
+        """Write one element; a bool becomes a byte."""
+        if dtype == "bool":
+            expr = tirx.Select(expr, tirx.const(1, "uint8"), tirx.const(0, "uint8"))
+        self.statements.append(tirx.BufferStore(buffer, expr, [offset.tir()]))
+
+    def load(self, buffer: Any, offset: Ix, dtype: str) -> Any:
+        """Read one element."""
+        raw = self.name(tirx.BufferLoad(buffer, [offset.tir()]))
+        return tirx.NE(raw, tirx.const(0, "uint8")) if dtype == "bool" else raw
+
+    def value(self, value: Value, index: Index) -> Any:
+        """The element of a value at an index."""
+        own = self.bound.get(value.id)
+        if own is not None:
+            return own(index)
+        if self.parent is not None and not any(ix.deps & self.loops for ix in index):
+            return self.parent.value(value, index)
+        key = (value.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index))
+        if key not in self._memo:
+            self._memo[key] = (self.name(self._compute(value, index)), index)
+        return self._memo[key][0]
+
+    def _compute(self, value: Value, index: Index) -> Any:
+        node = self.program.producers.get(value.id)
+        if node is None:
+            return self.load(self.program.buffers[value.id], flatten(index, value.shape), value.dtype)
+        if node.op in ops.VIEWS or node.op in ops.GENERATORS:
+            return views.element(self, node, index)
+        operands = [self.value(v, () if v.shape == () else index) for v in node.inputs]
+        result = rules.expression(node, operands, self.name)
+        if len(node.outputs) == 1:
+            return result
+        for output, part in zip(node.outputs, result, strict=True):
+            key = (output.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index))
+            self._memo[key] = (self.name(part), index)
+        return self._memo[(value.id, key[1])][0]

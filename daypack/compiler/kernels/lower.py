@@ -1,0 +1,54 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+"""TIR functions → one ELF object for a target, without TVM's packed calling convention (ADR 0002)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+from daypack.compiler.kernels.target import KernelTarget
+
+_PASSES = (
+    tirx.transform.StmtSimplify(),
+    tirx.transform.FlattenBuffer(),
+    tirx.transform.VectorizeLoop(True),
+    tirx.transform.StorageRewrite(),
+    tirx.transform.UnrollLoop(),
+    tirx.transform.StmtSimplify(),
+    tirx.transform.RemoveNoOp(),
+    tirx.transform.LowerIntrin(),
+)
+"""TVM's own lowering without its host ABI, thread launch and assertions: a kernel is a plain C function."""
+
+
+def llvm_target(target: KernelTarget) -> Any:
+    """TVM's description of the target."""
+    config: dict[str, Any] = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu}
+    if target.features:
+        config["mattr"] = list(target.features)
+    return tvm.target.Target(config)
+
+
+def lowered(functions: Mapping[str, Any], target: KernelTarget) -> Any:
+    """An LLVM module of the functions by symbol; `inspect_source('asm')` shows the code."""
+    llvm = llvm_target(target)
+    module = tvm.IRModule(
+        {name: f.with_attr("global_symbol", name).with_attr("target", llvm) for name, f in functions.items()}
+    )
+    with tvm.transform.PassContext(opt_level=3):
+        module = tvm.ir.transform.Sequential(list(_PASSES))(module)
+        return tvm.get_global_func("target.build.llvm")(module, llvm)
+
+
+def compile_object(functions: Mapping[str, Any], target: KernelTarget) -> bytes:
+    """The ELF object that defines each function under its symbol."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.o"
+        lowered(functions, target).write_to_file(str(path), "o")
+        return path.read_bytes()
