@@ -60,8 +60,8 @@ class Checkpoint:
             first = [int(index) for index in np.argwhere(~finite)[0]]
             count = finite.size - int(np.count_nonzero(finite))
             raise SpecError(
-                f"{tensor.file}: tensor `{tensor.stored_name}` holds {count} values that are not finite, the first "
-                f"at {first}; the checkpoint is damaged"
+                f"{tensor.file}: tensor `{tensor.stored_name}` holds {count} values that are not finite, "
+                f"the first at {first}; the checkpoint is damaged"
             )
         return array
 
@@ -143,10 +143,10 @@ def _stored_tensors(directory: Path) -> list[StoredTensor]:
 def _sharded_tensors(directory: Path, index: Path) -> list[StoredTensor]:
     weight_map = as_config(_read_json(index), str(index)).get("weight_map")
     shards = as_config(weight_map, f"{index}: `weight_map`")
-    headers = {
-        shard: _headers(_shard_path(directory, index, shard))
-        for shard in sorted(set(map(str, shards.values())))
-    }
+    headers: dict[object, dict[str, StoredTensor]] = {}
+    for shard in shards.values():
+        if shard not in headers:
+            headers[shard] = _headers(_shard_path(directory, index, shard))
     tensors: list[StoredTensor] = []
     for name, shard in shards.items():
         if name not in headers[shard]:
@@ -155,8 +155,8 @@ def _sharded_tensors(directory: Path, index: Path) -> list[StoredTensor]:
     return tensors
 
 
-def _shard_path(directory: Path, index: Path, shard: str) -> Path:
-    if Path(shard).name != shard:
+def _shard_path(directory: Path, index: Path, shard: object) -> Path:
+    if not isinstance(shard, str) or Path(shard).name != shard:
         raise SpecError(f"{index}: shard {shard!r} is not a plain file name")
     if not (directory / shard).is_file():
         raise SpecError(f"{directory}: shard {shard} is missing; {INDEX_FILE} names it")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daypack.errors import SpecError
-from daypack.models.documents import Ids
+from daypack.models.documents import Ids, Kind, builtin_documents, read_documents
 from daypack.models.loss import NO_LABEL
+from daypack.models.tokenizer import load_tokenizer
 
 Batch = dict[str, NDArray[np.int32]]
 
@@ -42,6 +44,29 @@ class Windows:
         for start in range(0, whole, micro_batch):
             rows = order[start : start + micro_batch]
             yield {"ids": self.ids[rows], "labels": self.labels[rows]}
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Where tokens come from: a file and its kind, or (`path` None) a built-in text.
+
+    `tokenizer` is "bytes", the path of a tokenizer.json, or None for data of ids.
+    """
+
+    path: Path | None
+    kind: Kind
+    builtin: str
+    tokenizer: Path | str | None
+
+
+def load_windows(corpus: Corpus, vocabulary: int, sequence: int, seed: int) -> Windows:
+    """The windows of a corpus, every id in [0, vocabulary); errors as of reading and of `cut_windows`."""
+    tokenizer = None if corpus.tokenizer is None else load_tokenizer(corpus.tokenizer)
+    if corpus.path is None:
+        documents = builtin_documents(corpus.builtin, tokenizer, vocabulary)
+        return cut_windows(documents, sequence, seed, f"built-in text {corpus.builtin}")
+    documents = read_documents(corpus.path, corpus.kind, tokenizer, vocabulary)
+    return cut_windows(documents, sequence, seed, str(corpus.path))
 
 
 def cut_windows(documents: Sequence[Ids], sequence: int, seed: int, where: str) -> Windows:

@@ -28,27 +28,16 @@ class Kind(Enum):
     """A one-dimensional .npy array of token ids (one document), or JSONL with "ids"."""
 
 
-_KIND_OF_SUFFIX = {".txt": Kind.TEXT, ".md": Kind.TEXT, ".jsonl": Kind.JSONL, ".npy": Kind.IDS}
-PYDOC_TOPICS = "pydoc-topics"
+_KIND_OF_SUFFIX = {".jsonl": Kind.JSONL, ".npy": Kind.IDS}
+PYDOC = "pydoc"
 
 
-def kind_of(path: Path, setting: str = "") -> Kind:
-    """The kind that `setting` names, or else the one that the file's suffix tells."""
-    if setting:
-        try:
-            return Kind(setting)
-        except ValueError:
-            known = ", ".join(kind.value for kind in Kind)
-            raise SpecError(f"data.kind is {setting!r}; expected one of {known}") from None
-    if path.suffix not in _KIND_OF_SUFFIX:
-        raise SpecError(
-            f"{path}: suffix {path.suffix!r} does not tell what the file holds; set data.kind to "
-            f"{', '.join(kind.value for kind in Kind)}"
-        )
-    return _KIND_OF_SUFFIX[path.suffix]
+def kind_of(path: Path) -> Kind:
+    """The kind that a file's suffix tells, for a file named without one: text unless .jsonl or .npy."""
+    return _KIND_OF_SUFFIX.get(path.suffix, Kind.TEXT)
 
 
-def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer, vocabulary: int) -> list[Ids]:
+def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabulary: int) -> list[Ids]:
     """The documents of a file as ids, every id in [0, vocabulary).
 
     Raises:
@@ -59,7 +48,7 @@ def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer, vocabulary: int
     if path.stat().st_size == 0:
         raise SpecError(f"{path}: the file is empty")
     if kind is Kind.TEXT:
-        documents = [_checked(tokenizer.encode(_read_text(path)), vocabulary, str(path))]
+        documents = [_checked(_encoded(tokenizer, _read_text(path), str(path)), vocabulary, str(path))]
     elif kind is Kind.IDS and path.suffix == ".npy":
         documents = [_checked(_read_npy(path), vocabulary, str(path))]
     else:
@@ -69,14 +58,14 @@ def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer, vocabulary: int
     return documents
 
 
-def builtin_documents(name: str, tokenizer: Tokenizer, vocabulary: int) -> list[Ids]:
-    """A text without a file. `pydoc-topics`: the English help topics every CPython carries, in key order."""
-    if name != PYDOC_TOPICS:
-        raise SpecError(f"data.builtin is {name!r}; the built-in texts are: {PYDOC_TOPICS}")
+def builtin_documents(name: str, tokenizer: Tokenizer | None, vocabulary: int) -> list[Ids]:
+    """A text without a file. `pydoc`: the English help topics every CPython carries, in key order."""
+    if name != PYDOC:
+        raise SpecError(f"data.builtin is {name!r}; the built-in texts are: {PYDOC}")
     from pydoc_data import topics
 
     text = "\n".join(topics.topics[key] for key in sorted(topics.topics))
-    return [_checked(tokenizer.encode(text), vocabulary, f"built-in text {name}")]
+    return [_checked(_encoded(tokenizer, text, "data.builtin"), vocabulary, f"built-in text {name}")]
 
 
 def _read_text(path: Path) -> str:
@@ -92,7 +81,7 @@ def _decoded(data: bytes, where: str) -> str:
         ) from error
 
 
-def _read_jsonl(path: Path, kind: Kind, tokenizer: Tokenizer, vocabulary: int) -> Iterator[Ids]:
+def _read_jsonl(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabulary: int) -> Iterator[Ids]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{path}: line {number}"
@@ -107,11 +96,11 @@ def _json(line: bytes, where: str) -> object:
         raise SpecError(f"{where}: not JSON ({error})") from error
 
 
-def _document(value: object, kind: Kind, tokenizer: Tokenizer, where: str) -> Ids:
+def _document(value: object, kind: Kind, tokenizer: Tokenizer | None, where: str) -> NDArray[Any]:
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text, ids = fields.get("text"), fields.get("ids")
     if kind is Kind.JSONL and isinstance(text, str):
-        return tokenizer.encode(text)
+        return _encoded(tokenizer, text, where)
     if isinstance(ids, list):
         return _as_ids(cast("list[Any]", ids), where)
     expected = (
@@ -120,20 +109,14 @@ def _document(value: object, kind: Kind, tokenizer: Tokenizer, where: str) -> Id
     raise SpecError(f"{where}: expected {expected}, found {json.dumps(value)[:80]}")
 
 
-def _as_ids(values: list[Any], where: str) -> Ids:
+def _as_ids(values: list[Any], where: str) -> NDArray[Any]:
     for position, found in enumerate(values):
-        if not isinstance(found, int) or isinstance(found, bool):
+        if not isinstance(found, int) or isinstance(found, bool) or abs(found) >= 2**63:
             raise SpecError(f"{where}: position {position} of `ids` is {found!r}; expected a whole number")
-    try:
-        return np.asarray(values, np.int32)
-    except OverflowError:
-        position = next(at for at, found in enumerate(values) if not -(2**31) <= found < 2**31)
-        raise SpecError(
-            f"{where}: token id {values[position]} at position {position} is out of range"
-        ) from None
+    return np.asarray(values, np.int64)
 
 
-def _read_npy(path: Path) -> Ids:
+def _read_npy(path: Path) -> NDArray[Any]:
     load: Callable[..., Any] = np.load
     try:
         array: Any = np.asarray(load(path, allow_pickle=False))
@@ -144,12 +127,16 @@ def _read_npy(path: Path) -> Ids:
             f"{path}: expected a one-dimensional array of whole numbers, found "
             f"{array.dtype} {list(array.shape)}"
         )
-    if array.size and (int(array.max()) >= 2**31 or int(array.min()) < -(2**31)):
-        raise SpecError(f"{path}: holds {int(array.max())}; token ids are at most 2^31 - 1")
-    return array.astype(np.int32)
+    return array
 
 
-def _checked(ids: Ids, vocabulary: int, where: str) -> Ids:
+def _encoded(tokenizer: Tokenizer | None, text: str, where: str) -> Ids:
+    if tokenizer is None:
+        raise SpecError(f"{where}: text needs a tokenizer; set data.tokenizer")
+    return tokenizer.encode(text)
+
+
+def _checked(ids: NDArray[Any], vocabulary: int, where: str) -> Ids:
     outside = np.flatnonzero((ids < 0) | (ids >= vocabulary))
     if outside.size:
         position = int(outside[0])
@@ -157,4 +144,4 @@ def _checked(ids: Ids, vocabulary: int, where: str) -> Ids:
             f"{where}: token id {int(ids[position])} at position {position} is outside the model's "
             f"vocabulary [0, {vocabulary}); use the model's own tokenizer"
         )
-    return ids
+    return ids.astype(np.int32)

@@ -20,8 +20,6 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from daypack.errors import SpecError
-
 
 class Method(Enum):
     """The supported optimizers, each with the defaults of its paper or of PyTorch."""
@@ -42,21 +40,21 @@ class Decay(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OptimizerConfig:
-    """`warmup_steps` and `max_steps` count updates; `max_grad_norm` 0 does not clip."""
+    """`warmup_steps` and `max_steps` count updates; a `max_grad_norm` of 0 does not clip.
+
+    `betas` are read by AdamW and Lion, `eps` by AdamW and Adafactor, `momentum` by SGD and Adafactor.
+    """
 
     method: Method
     learning_rate: float
-    betas: tuple[float, float] | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
     momentum: float = 0.0
+    weight_decay: float = 0.0
     max_grad_norm: float = 0.0
     schedule: Decay = Decay.CONSTANT
     warmup_steps: int = 0
     max_steps: int = 1
-
-
-_BETAS = {Method.ADAMW: (0.9, 0.999), Method.LION: (0.9, 0.99)}
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -75,14 +73,21 @@ def _scaling(config: OptimizerConfig) -> list[Any]:
     """How gradients become updates, before weight decay and learning rate."""
     match config.method:
         case Method.ADAMW:
-            first, second = config.betas or _BETAS[Method.ADAMW]
-            return [optax.scale_by_adam(first, second, config.eps)]
+            return [optax.scale_by_adam(*config.betas, eps=config.eps)]
         case Method.LION:
-            first, second = config.betas or _BETAS[Method.LION]
-            return [optax.scale_by_lion(first, second)]
+            return [optax.scale_by_lion(*config.betas)]
         case _:
-            # With a given learning rate updates are not scaled by the parameter (Shazeer and Stern 2018, 8).
-            return [optax.scale_by_factored_rms(decay_rate=0.8, epsilon=1e-30), optax.clip_by_block_rms(1.0)]
+            return _adafactor(config)
+
+
+def _adafactor(config: OptimizerConfig) -> list[Any]:
+    """As `optax.adafactor`, and, a learning rate being given, not scaled by the parameter's own size.
+
+    Matrices with both sides of at least 128 keep row and column sums in place of the whole second moment
+    (Shazeer and Stern 2018).
+    """
+    momentum = [optax.ema(config.momentum, debias=False)] if config.momentum else []
+    return [optax.scale_by_factored_rms(epsilon=config.eps), optax.clip_by_block_rms(1.0), *momentum]
 
 
 def _decays(parameters: Any) -> Any:
@@ -91,11 +96,6 @@ def _decays(parameters: Any) -> Any:
 
 def _learning_rate(config: OptimizerConfig) -> Any:
     """The rate of update `count` (0-based), as in `transformers.get_scheduler`: warmup starts at zero."""
-    if config.warmup_steps >= config.max_steps and config.schedule is not Decay.CONSTANT:
-        raise SpecError(
-            f"train: {config.warmup_steps} warmup steps of {config.max_steps} steps leave none for the "
-            f"{config.schedule.value} schedule; shorten the warmup or raise max_steps"
-        )
     if config.schedule is Decay.CONSTANT and config.warmup_steps == 0:
         return config.learning_rate
 
@@ -112,7 +112,7 @@ def _learning_rate(config: OptimizerConfig) -> Any:
 def _decayed(step: Array, config: OptimizerConfig) -> Array:
     if config.schedule is Decay.CONSTANT:
         return jnp.ones_like(step)
-    progress = (step - config.warmup_steps) / (config.max_steps - config.warmup_steps)
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
     if config.schedule is Decay.LINEAR:
         return jnp.maximum(1.0 - progress, 0.0)
     return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0)))

@@ -16,13 +16,13 @@ def by_name(name: str, where: str) -> Family:
     return _find(name, {family.name: family for family in FAMILIES}, where, "family")
 
 
-def by_model_type(model_type: str, where: str) -> Family:
+def by_model_type(model_type: object, where: str) -> Family:
     """The family of a published config's `model_type`."""
     return _find(model_type, {family.model_type: family for family in FAMILIES}, where, "model_type")
 
 
-def _find(wanted: str, known: dict[str, Family], where: str, field: str) -> Family:
-    if wanted not in known:
+def _find(wanted: object, known: dict[str, Family], where: str, field: str) -> Family:
+    if not isinstance(wanted, str) or wanted not in known:
         names = ", ".join(sorted(known))
         raise SpecError(f"{where}: `{field}` is {wanted!r}, which Daypack does not know; known: {names}")
     return known[wanted]

@@ -60,17 +60,15 @@ class FileTokenizer:
         return np.asarray(self._library.encode(text, add_special_tokens=False).ids, np.int32)
 
 
-def load_tokenizer(setting: str, checkpoint: Path | None = None) -> Tokenizer:
-    """`bytes`, or the path of a tokenizer.json, or `""`: the checkpoint's, and bytes without a checkpoint.
+def load_tokenizer(setting: Path | str) -> Tokenizer:
+    """The tokenizer that `"bytes"` or the path of a tokenizer.json names.
 
     Raises:
         SpecError: the file does not exist or is not a tokenizer.
     """
-    if setting == BYTES or (setting == "" and checkpoint is None):
+    if setting == BYTES:
         return ByteTokenizer()
-    path = Path(setting) if setting else Path(checkpoint or "") / TOKENIZER_FILE
-    if path.is_dir():
-        path = path / TOKENIZER_FILE
+    path = Path(setting)
     if not path.is_file():
         raise SpecError(
             f'{path}: no such tokenizer; data.tokenizer takes "{BYTES}" or the path of a {TOKENIZER_FILE}'

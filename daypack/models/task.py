@@ -1,0 +1,204 @@
+# pyright: reportMissingTypeStubs=false
+
+"""A spec as a training task: the step's loss, what it trains, where values and data come from.
+
+The only file of this package that knows `TrainSpec`; everything it calls takes plain arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from daypack.errors import SpecError
+from daypack.models.checkpoint import open_checkpoint, read_config
+from daypack.models.config_fields import ConfigReader
+from daypack.models.data import Corpus, Windows, load_windows
+from daypack.models.documents import Kind
+from daypack.models.family import Family, ModelConfig
+from daypack.models.lora import LoraConfig, adapt, divide
+from daypack.models.loss import NO_LABEL, StepLoss, language_model_loss
+from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
+from daypack.models.parameters import ParameterSpec
+from daypack.models.registry import by_model_type, by_name
+from daypack.models.sources import JoinedSource, RandomSource, TensorSource
+from daypack.models.structure import Structure, is_adapter, structure_of
+from daypack.spec import DataSection, ModelSection, TrainSection, TrainSpec
+
+Shapes = Mapping[str, jax.ShapeDtypeStruct]
+
+
+@dataclass(frozen=True, slots=True)
+class InputBound:
+    """Values of a batch input: in [0, `bound`), or equal to `ignore`."""
+
+    bound: int
+    ignore: int | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training task.
+
+    `loss(trainable, frozen, mutable, batch, clock)` is the step contract; it takes any micro-batch and
+    clock["seed"] is `seed`. `source` has the initial value of every name in `trainable` and `frozen`. `batch`
+    gives the shapes of one micro-batch and `bounds` the values it may hold. `tokenizer` is the path of a
+    tokenizer.json, or None (bytes, or data of ids). `windows()` reads the data that the spec declares.
+    `description` is for people and bundle.json.
+    """
+
+    loss: StepLoss
+    trainable: Shapes
+    frozen: Shapes
+    mutable: Shapes
+    source: TensorSource
+    optimizer: optax.GradientTransformation
+    batch: Shapes
+    bounds: Mapping[str, InputBound]
+    vocabulary: int
+    seed: int
+    tokenizer: Path | None
+    windows: Callable[[], Windows]
+    description: Mapping[str, Any]
+
+    def with_micro_batch(self, micro_batch: int) -> Task:
+        """The same task with other micro-batch shapes."""
+        shapes = {
+            name: jax.ShapeDtypeStruct((micro_batch, *shape.shape[1:]), shape.dtype)
+            for name, shape in self.batch.items()
+        }
+        return replace(self, batch=shapes)
+
+
+def build_task(spec: TrainSpec) -> Task:
+    """The task of a spec; opens and checks the checkpoint's headers, reads no tensor and no data.
+
+    The micro-batch is the spec's, or else the whole batch.
+
+    Raises:
+        SpecError: an unknown family, a config or checkpoint that cannot be used, an unmatched target, a
+        sequence
+            longer than the model's.
+    """
+    family, config = _model(spec.model, spec.train)
+    lora = _lora(spec.train, family)
+    structure = structure_of(lambda: adapt(family.build(config), lora) if lora else family.build(config))
+    trainable, frozen = divide(structure.parameters, lora=lora is not None)
+    train = spec.train
+    micro_batch = train.batch // (train.window or 1)
+    return Task(
+        loss=language_model_loss(structure),
+        trainable=_shapes(trainable),
+        frozen=_shapes(frozen),
+        mutable={},
+        source=_source(spec, family, structure),
+        optimizer=build_optimizer(_optimizer(train)),
+        batch=dict.fromkeys(
+            ("ids", "labels"), jax.ShapeDtypeStruct((micro_batch, train.sequence), jnp.dtype("int32"))
+        ),
+        bounds={
+            "ids": InputBound(config.vocab_size, None),
+            "labels": InputBound(config.vocab_size, NO_LABEL),
+        },
+        vocabulary=config.vocab_size,
+        seed=train.seed,
+        tokenizer=None if spec.tokenizer == "bytes" else spec.tokenizer,
+        windows=lambda: load_windows(corpus(spec), config.vocab_size, train.sequence, train.seed),
+        description=_description(spec, family, lora, structure),
+    )
+
+
+def corpus(spec: TrainSpec, path: Path | None = None) -> Corpus:
+    """The data that the spec declares, or another file, under the spec's kind and tokenizer."""
+    data = spec.data if spec.data is not None else DataSection.model_validate({})
+    if path is None and data.path is None and data.builtin is None:
+        raise SpecError('the spec declares no data; set data.path or data.builtin = "pydoc", or name a file')
+    return Corpus(path or data.path, Kind(data.kind), data.builtin or "", spec.tokenizer)
+
+
+def _model(model: ModelSection, train: TrainSection) -> tuple[Family, ModelConfig]:
+    """The family and its config, with dropout and sequence settled."""
+    if model.checkpoint is not None:
+        published = read_config(model.checkpoint)
+        where = str(model.checkpoint / "config.json")
+        family = by_model_type(published.get("model_type"), where)
+        config = family.parse_config(ConfigReader(published, where))
+    else:
+        family = by_name(model.family or "", "model")
+        reader = ConfigReader(model.config, "model.config")
+        config = family.parse_config(reader)
+        reader.refuse_unknown()
+    if train.sequence > config.max_sequence:
+        raise SpecError(
+            f"train.sequence is {train.sequence}; this model has positions for at most {config.max_sequence}"
+        )
+    return family, config if train.dropout is None else config.with_dropout(train.dropout)
+
+
+def _lora(train: TrainSection, family: Family) -> LoraConfig | None:
+    if train.method != "lora":
+        return None
+    default = LoraConfig(train.targets or family.default_targets)
+    return replace(
+        default,
+        rank=train.rank or default.rank,
+        alpha=train.alpha or default.alpha,
+        dropout=train.lora_dropout or default.dropout,
+    )
+
+
+def _source(spec: TrainSpec, family: Family, structure: Structure) -> TensorSource:
+    """The base model from its checkpoint or its seed, adapters from the training seed."""
+    base = {name: spec for name, spec in structure.parameters.items() if not is_adapter(name)}
+    adapters = {name: spec for name, spec in structure.parameters.items() if is_adapter(name)}
+    if spec.model.checkpoint is not None:
+        model: TensorSource = open_checkpoint(spec.model.checkpoint, family, base)
+    else:
+        model = RandomSource(base, spec.model.seed)
+    return JoinedSource([model, RandomSource(adapters, spec.train.seed)])
+
+
+def _optimizer(train: TrainSection) -> OptimizerConfig:
+    config = OptimizerConfig(
+        method=Method(train.optimizer),
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        schedule=Decay(train.schedule),
+        warmup_steps=train.warmup,
+        max_steps=train.max_steps,
+    )
+    return replace(
+        config,
+        betas=train.betas or config.betas,
+        eps=train.eps or config.eps,
+        momentum=train.momentum or config.momentum,
+    )
+
+
+def _shapes(parameters: Mapping[str, ParameterSpec]) -> dict[str, jax.ShapeDtypeStruct]:
+    return {
+        name: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype)) for name, spec in parameters.items()
+    }
+
+
+def _description(
+    spec: TrainSpec, family: Family, lora: LoraConfig | None, structure: Structure
+) -> dict[str, Any]:
+    """Figures and names for people; every LoRA figure names its targets."""
+    trainable, frozen = divide(structure.parameters, lora=lora is not None)
+    return {
+        "family": family.name,
+        "checkpoint": str(spec.model.checkpoint) if spec.model.checkpoint else None,
+        "method": spec.train.method,
+        "adapter": asdict(lora) if lora else None,
+        "trainable_parameters": sum(math.prod(entry.shape) for entry in trainable.values()),
+        "frozen_parameters": sum(math.prod(entry.shape) for entry in frozen.values()),
+    }

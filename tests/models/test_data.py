@@ -1,0 +1,242 @@
+"""Files to token windows: what is cut how, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daypack.errors import SpecError
+from daypack.models.data import Corpus, cut_windows, load_windows
+from daypack.models.documents import Kind, builtin_documents, kind_of, read_documents
+from daypack.models.tokenizer import BYTES, ByteTokenizer, FileTokenizer, load_tokenizer
+
+
+def ids(*values: int) -> Any:
+    return np.asarray(values, np.int32)
+
+
+def refusal(path: Path, kind: Kind, vocabulary: int = 256, tokenizer: Any = None) -> str:
+    with pytest.raises(SpecError) as caught:
+        read_documents(path, kind, tokenizer or ByteTokenizer(), vocabulary)
+    return caught.value.message.replace(str(path), "FILE")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_windows_are_cut_end_to_end_and_labels_are_the_next_token() -> None:
+    windows = cut_windows([ids(*range(10))], sequence=3, seed=0, where="x")
+    assert windows.ids.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert windows.labels.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert windows.ids.dtype == windows.labels.dtype == np.int32
+
+
+def test_the_last_token_of_a_document_has_no_label() -> None:
+    windows = cut_windows([ids(1, 2, 3), ids(), ids(4, 5), ids(6, 7, 8)], sequence=7, seed=0, where="x")
+    assert windows.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert windows.labels.tolist() == [[2, 3, -100, 5, -100, 7, 8]]
+
+
+def test_the_order_is_a_shuffle_that_only_the_seed_decides() -> None:
+    def order(seed: int) -> list[int]:
+        return cut_windows([ids(*range(101))], sequence=2, seed=seed, where="x").order.tolist()
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == list(range(50)) != order(1)
+
+
+def test_micro_batches_use_every_window_and_fill_whole_batches() -> None:
+    windows = cut_windows([ids(*range(15))], sequence=2, seed=3, where="x")
+    parts = list(windows.batches(micro_batch=2, batch=4))
+    assert [part["ids"].shape for part in parts] == [(2, 2)] * 4
+    firsts = [int(row[0]) // 2 for part in parts for row in part["ids"]]
+    assert firsts == [*windows.order.tolist(), int(windows.order[0])]
+    assert all((part["labels"] == part["ids"] + 1).all() for part in parts)
+    whole = list(windows.batches(micro_batch=4, batch=4))
+    assert np.concatenate([part["ids"] for part in whole]).tolist() == [
+        row.tolist() for part in parts for row in part["ids"]
+    ]
+
+
+def test_fewer_windows_than_a_batch_are_repeated() -> None:
+    windows = cut_windows([ids(*range(5))], sequence=2, seed=0, where="x")
+    (only,) = windows.batches(micro_batch=5, batch=5)
+    assert sorted(only["ids"][:, 0].tolist()) in ([0, 0, 0, 2, 2], [0, 0, 2, 2, 2])
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_text_shorter_than_one_window(count: int) -> None:
+    with pytest.raises(SpecError) as caught:
+        cut_windows([ids(*range(count))], sequence=8, seed=0, where="notes.txt")
+    assert caught.value.message == (
+        f"notes.txt: {count} tokens; one window needs 9 (train.sequence is 8, and the last token needs its "
+        "successor): give more text or a shorter sequence"
+    )
+    assert cut_windows([ids(*range(9))], sequence=8, seed=0, where="notes.txt").count == 1
+
+
+def test_text_jsonl_and_ids_give_the_same_tokens(tmp_path: Path) -> None:
+    text, expected = "naïve café ☕", list("naïve café ☕".encode())
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text, "id": 3}) + "\n\n", "utf-8")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"ids": expected}), "utf-8")
+    np.save(tmp_path / "a.npy", np.asarray(expected, np.uint16))
+    for name in ("a.txt", "a.jsonl", "b.jsonl", "a.npy"):
+        path = tmp_path / name
+        (document,) = read_documents(path, kind_of(path), ByteTokenizer(), 256)
+        assert document.dtype == np.int32 and document.tolist() == expected
+    (document,) = read_documents(tmp_path / "b.jsonl", Kind.IDS, None, 256)
+    assert document.tolist() == expected
+
+
+def test_jsonl_lines_are_documents(file: Path) -> None:
+    file.write_text('{"text": "ab"}\n{"ids": [1, 2, 3]}\n{"text": ""}\n')
+    assert [document.tolist() for document in read_documents(file, Kind.JSONL, ByteTokenizer(), 256)] == [
+        [97, 98],
+        [1, 2, 3],
+        [],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (b"", Kind.TEXT, "FILE: the file is empty"),
+        (b"ab\xffc", Kind.TEXT, "FILE: byte 2 (0xff) is not UTF-8; save the file as UTF-8"),
+        (
+            b'{"text": "a"}\n{"text": "\xff"}',
+            Kind.JSONL,
+            "FILE: line 2: byte 10 (0xff) is not UTF-8; save the",
+        ),
+        (b'{"text": "a"}\n{"text"}', Kind.JSONL, "FILE: line 2: not JSON (Expecting ':' delimiter"),
+        (
+            b'\n\n{"prompt": "a"}',
+            Kind.JSONL,
+            'FILE: line 3: expected {"text": string} or {"ids": [whole numbers]}',
+        ),
+        (
+            b"[1]",
+            Kind.JSONL,
+            'FILE: line 1: expected {"text": string} or {"ids": [whole numbers]}, found [1]',
+        ),
+        (b'{"text": "a"}', Kind.IDS, 'FILE: line 1: expected {"ids": [whole numbers]}, found {"text": "a"}'),
+        (b'{"ids": [1, 2.5]}', Kind.IDS, "FILE: line 1: position 1 of `ids` is 2.5; expected a whole number"),
+        (b'{"ids": [true]}', Kind.IDS, "FILE: line 1: position 0 of `ids` is True; expected a whole number"),
+        (b'{"ids": [0, 4294967296]}', Kind.IDS, "FILE: line 1: token id 4294967296 at position 1 is outside"),
+        (
+            b'{"ids": [3, 256]}',
+            Kind.IDS,
+            "FILE: line 1: token id 256 at position 1 is outside the model's vocab",
+        ),
+        (
+            b'{"ids": [-1]}',
+            Kind.IDS,
+            "FILE: line 1: token id -1 at position 0 is outside the model's vocabulary",
+        ),
+        (b'{"ids": []}\n', Kind.IDS, "FILE: no tokens in it"),
+        (b"\n \n", Kind.JSONL, "FILE: no tokens in it"),
+    ],
+)
+def test_refusals(file: Path, content: bytes, kind: Kind, message: str) -> None:
+    file.write_bytes(content)
+    assert refusal(file, kind).startswith(message)
+
+
+def test_no_such_file(file: Path) -> None:
+    assert refusal(file, Kind.TEXT) == "FILE: no such file; data.path takes a text, JSONL or .npy file"
+
+
+def test_text_without_a_tokenizer(file: Path) -> None:
+    file.write_text("a")
+    with pytest.raises(SpecError, match="text needs a tokenizer; set data.tokenizer"):
+        read_documents(file, Kind.TEXT, None, 256)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 2), np.int32), "expected a one-dimensional array of whole numbers, found int32 [2, 2]"),
+        (np.zeros(2), "expected a one-dimensional array of whole numbers, found float64 [2]"),
+        (
+            np.array([1, 2**40]),
+            "token id 1099511627776 at position 1 is outside the model's vocabulary [0, 256)",
+        ),
+        (
+            np.array([1, 300], np.uint16),
+            "token id 300 at position 1 is outside the model's vocabulary [0, 256)",
+        ),
+        (np.array([{}]), "not a .npy array (Object arrays cannot be loaded"),
+    ],
+)
+def test_npy_refusals(tmp_path: Path, array: Any, message: str) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, array, allow_pickle=True)
+    assert refusal(path, Kind.IDS).startswith(f"FILE: {message}")
+
+
+def test_npy_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"not an array")
+    assert refusal(path, Kind.IDS).startswith("FILE: not a .npy array (")
+
+
+def test_ids_outside_the_vocabulary_from_text(file: Path) -> None:
+    file.write_text("ab~")
+    assert refusal(file, Kind.TEXT, vocabulary=120) == (
+        "FILE: token id 126 at position 2 is outside the model's vocabulary [0, 120); "
+        "use the model's own tokenizer"
+    )
+
+
+def test_the_builtin_text_is_english_and_always_the_same() -> None:
+    (document,) = builtin_documents("pydoc", ByteTokenizer(), 256)
+    assert document.size > 300_000
+    assert 'The "assert" statement' in bytes(document.astype(np.uint8)).decode()
+    windows = load_windows(Corpus(None, Kind.TEXT, "pydoc", BYTES), 256, sequence=64, seed=1)
+    assert windows.count == (document.size - 1) // 64
+    with pytest.raises(SpecError, match="data.builtin is 'poe'; the built-in texts are: pydoc"):
+        builtin_documents("poe", ByteTokenizer(), 256)
+
+
+def test_load_windows_of_a_file(file: Path) -> None:
+    file.write_text("hello world")
+    windows = load_windows(Corpus(file, Kind.TEXT, "", BYTES), 256, sequence=5, seed=1)
+    assert bytes(windows.ids.astype(np.uint8)) == b"hello worl"
+    file.write_text('{"ids": [1, 2, 3]}')
+    assert load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1).labels.tolist() == [[2, 3]]
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path: Path) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    library: Any = Tokenizer(models.WordLevel({"a": 0, "b": 1, "<s>": 5}, unk_token="a"))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 5)])
+    library.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def test_a_tokenizer_file(tokenizer_file: Path) -> None:
+    tokenizer = load_tokenizer(tokenizer_file)
+    assert isinstance(tokenizer, FileTokenizer) and tokenizer.path == tokenizer_file
+    assert tokenizer.vocabulary == 6
+    assert tokenizer.encode("a b b").tolist() == [0, 1, 1]
+
+
+def test_a_bad_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(SpecError) as caught:
+        load_tokenizer(path)
+    assert caught.value.message == (
+        f'{path}: no such tokenizer; data.tokenizer takes "bytes" or the path of a tokenizer.json'
+    )
+    path.write_text("{}")
+    with pytest.raises(SpecError, match="not readable as a tokenizer.json"):
+        load_tokenizer(path)

@@ -1,0 +1,91 @@
+"""Our GPT-2 in float32 against `transformers` and `peft` in float64 (tools/goldens/gpt2.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from daypack.models.config_fields import ConfigReader
+from daypack.models.lora import LoraConfig, adapt, divide
+from daypack.models.loss import language_model_loss
+from daypack.models.registry import by_model_type
+from daypack.models.structure import structure_of
+
+GOLDENS = sorted((Path(__file__).parent / "goldens").glob("*.npz"))
+CLOCK = {name: np.uint32(0) for name in ("seed", "step", "micro")}
+TOLERANCE = 1e-5
+
+
+def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any]]:
+    """(logits, mean loss, gradients of the mean) of the golden's model by Daypack."""
+    published = json.loads(str(golden["config"]))
+    family = by_model_type(published["model_type"], "golden")
+    config = family.parse_config(ConfigReader(published, "golden"))
+    adapter = json.loads(str(golden["adapter"])) if "adapter" in golden else None
+
+    def build() -> Any:
+        model = family.build(config)
+        if adapter is None:
+            return model
+        targets = tuple(adapter["target_modules"])
+        return adapt(model, LoraConfig(targets, rank=adapter["r"], alpha=adapter["lora_alpha"]))
+
+    structure = structure_of(build)
+    arrays = {
+        key.removeprefix("weight/"): value for key, value in golden.items() if key.startswith("weight/")
+    }
+    assert set(arrays) == set(structure.parameters)
+    trainable_specs, frozen_specs = divide(structure.parameters, lora=adapter is not None)
+    trainable = {name: jnp.asarray(arrays[name]) for name in trainable_specs}
+    frozen = {name: jnp.asarray(arrays[name]) for name in frozen_specs}
+    batch = {"ids": jnp.asarray(golden["ids"]), "labels": jnp.asarray(golden["labels"])}
+    loss = language_model_loss(structure)
+
+    def mean(trainable: Any) -> Any:
+        loss_sum, weight, _ = loss(trainable, frozen, {}, batch, CLOCK)
+        return loss_sum / weight
+
+    value, gradients = jax.jit(jax.value_and_grad(mean))(trainable)
+    logits = jax.jit(lambda arrays, ids: structure.bind(arrays)(ids))(frozen | trainable, batch["ids"])
+    return logits, value, gradients
+
+
+def _under(prefix: str, golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): value for key, value in golden.items() if key.startswith(prefix)}
+
+
+def relative(found: Any, expected: np.ndarray) -> float:
+    expected = expected.astype(np.float64)
+    return float(np.linalg.norm(np.asarray(found, np.float64) - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_logits_loss_and_every_gradient(path: Path) -> None:
+    with np.load(path) as file:
+        golden = {key: file[key] for key in file.files}
+    logits, loss, gradients = compute(golden)
+    assert relative(logits, golden["logits"]) <= TOLERANCE
+    assert relative(loss, golden["loss"]) <= TOLERANCE
+    expected = _under("grad/", golden)
+    assert set(gradients) == set(expected)
+    for name, gradient in gradients.items():
+        if name.endswith("c_attn.bias"):
+            # A constant added to every key moves a row of scores alike: that third is zero but for rounding.
+            width = gradient.size // 3
+            keys = np.s_[width : 2 * width]
+            scale = np.abs(expected[name]).max()
+            assert np.abs(expected[name][keys]).max() <= 1e-12 * scale
+            assert np.abs(np.asarray(gradient)[keys]).max() <= 1e-5 * scale, name
+            gradient, expected[name] = np.delete(gradient, keys), np.delete(expected[name], keys)
+        assert relative(gradient, expected[name]) <= TOLERANCE, name
+
+
+def test_there_are_goldens_of_every_kind() -> None:
+    names = {path.stem for path in GOLDENS}
+    assert {"gpt2_full", "gpt2_masked", "gpt2_unscaled_untied", "gpt2_lora_projections"} <= names
