@@ -54,9 +54,9 @@ def parse_profile(text: str, *, name: str, where: str) -> Profile:
 
 def _unknown(name: str) -> str:
     near = get_close_matches(name, profile_names(), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f", did you mean {near[0]!r}?" if near else ""
     known = ", ".join(profile_names())
-    return f"unknown device {name!r}{hint} Known: {known}, or a path to a profile that ends in .toml"
+    return f"unknown device {name!r}{hint}; known: {known}, or a path to a profile that ends in .toml"
 
 
 def _read_file(path: Path) -> Profile:

@@ -1,4 +1,4 @@
-"""`docs/spec.md` names every key, with the text that errors use and the default that holds; its examples are specs."""
+"""`docs/spec.md` names every key, with the text that errors use and the default that holds; its example is a spec."""
 
 from __future__ import annotations
 

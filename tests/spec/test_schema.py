@@ -246,7 +246,7 @@ TAKES_SIZE = (
         ),
         (
             GOOD + '[device]\nprofile = "pixle8"',
-            "device.profile: unknown device 'pixle8'; did you mean 'pixel8'?",
+            "device.profile: unknown device 'pixle8', did you mean 'pixel8'?",
         ),
         (
             GOOD + "[device]\nprofile = 8",

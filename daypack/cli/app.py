@@ -1,0 +1,205 @@
+"""The commands, their arguments and their exit codes.
+
+Results go to stdout, progress and errors to stderr. With `--json` stdout holds JSON only, an error included.
+Heavy parts are imported inside the commands that need them, so that `daypack --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daypack import __version__
+from daypack.cli import printing, progress
+from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
+
+EXIT_CODES: dict[ExitCode, str] = {
+    ExitCode.OK: "ok",
+    ExitCode.BAD_INPUT: "bad spec, data or arguments",
+    ExitCode.BUDGET_INFEASIBLE: "no plan fits the budget",
+    ExitCode.BAD_BUNDLE: "corrupt or foreign bundle",
+    ExitCode.MISSING_TOOL: "a tool, a device or a processor feature is missing",
+    ExitCode.STOPPED: "stopped, and can be resumed",
+}
+EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name="daypack",
+    help="From a training step to a plan that a phone executes.",
+    epilog=EPILOG,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Via(StrEnum):
+    """How the engine is started."""
+
+    LOCAL = "local"
+    EMULATED = "emulated"
+    ADB = "adb"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the result is the exit code. What is reported on purpose comes without a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return app(given, prog_name="daypack", standalone_mode=False) or 0
+    except typer.TyperException as error:
+        failure = SpecError(error.format_message())
+    except DaypackError as error:
+        failure = error
+    except OSError as error:
+        failure = SpecError(_system_error(error))
+    printing.print_error(failure, as_json="--json" in given)
+    return int(failure.code)
+
+
+def _system_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """What holds for every command."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+@app.command("compile", epilog=EPILOG)
+def compile_command(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The folder to make.")],
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="DEVICE", help="Instead of the spec's device.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="SIZE", help="Instead of the spec's budget: 160MB.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a spec into a bundle."""
+    from daypack import api
+    from daypack.spec import load_spec
+
+    memory_bytes = _memory_bytes(memory)
+    with progress.Stages("compile", plain=not as_json) as stages:
+        result = api.compile_spec(
+            load_spec(spec), out=out, target=target, memory_bytes=memory_bytes, on_stage=stages.update
+        )
+    if as_json:
+        printing.print_json(printing.compile_record(result))
+    else:
+        printing.print_compiled(result)
+
+
+@app.command(epilog=EPILOG)
+def run(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `compile` made.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Instead of the bundle's data.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Stop after this many; else after the spec's.")
+    ] = None,
+    via: Annotated[Via, typer.Option("--via", help="Where the engine runs.")] = Via.LOCAL,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Else one a core.")] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="What training changes; else BUNDLE.state.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; the saved state is replaced.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train: run a bundle's engine, from where the saved state stands."""
+    from daypack import api
+
+    events = api.run_bundle(
+        bundle, data=data, steps=steps, via=via.value, threads=threads, state=state, fresh=fresh
+    )
+    try:
+        if as_json:
+            for event in events:
+                printing.print_json(printing.step_record(event))
+        else:
+            with progress.steps(steps) as bar:
+                for count, event in enumerate(events, start=1):
+                    bar.move(count)
+                    bar.print(printing.step_line(event))
+    except KeyboardInterrupt as error:
+        raise Stopped("interrupted; run the same command to go on from the last saved state") from error
+
+
+@app.command(epilog=EPILOG)
+def inspect(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `compile` made.")],
+    as_json: Json = False,
+) -> None:
+    """Check a bundle and show what is in it."""
+    from daypack import api
+
+    found = api.inspect_bundle(bundle)
+    if as_json:
+        printing.print_json(found)
+    else:
+        printing.print_tree(found)
+
+
+@app.command(epilog=EPILOG)
+def devices(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A device to show in full.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the known devices, or show one with the source of every figure."""
+    from daypack.devices import load_profile, profile_names
+
+    if name is None:
+        profiles = [load_profile(known) for known in profile_names()]
+        records: Any = [printing.device_summary(profile) for profile in profiles]
+        show = printing.print_devices
+    else:
+        records = printing.device_record(load_profile(name))
+        show = printing.print_tree
+    if as_json:
+        printing.print_json(records)
+    else:
+        show(records)
+
+
+@app.command(epilog=EPILOG)
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, what is missing, and what each is for."""
+    from daypack.cli.doctor import examine
+
+    checks = examine()
+    if as_json:
+        printing.print_json({"checks": [printing.check_record(check) for check in checks]})
+    else:
+        printing.print_checks(checks)
+    if any(check.required and check.found is None for check in checks):
+        raise typer.Exit(ExitCode.MISSING_TOOL)
+
+
+def _memory_bytes(memory: str | None) -> int | None:
+    from daypack.spec import parse_size
+
+    if memory is None:
+        return None
+    try:
+        return parse_size(memory)
+    except SpecError as error:
+        raise SpecError(f"--memory: {error.message}") from error
