@@ -28,6 +28,12 @@ MAIN = NATIVE / "src" / "main.c"
 #: target triple -> architecture as plans name it
 ARCH_OF_TRIPLE = {"x86_64-linux-musl": "x86_64", "aarch64-linux-musl": "aarch64"}
 
+#: The two builds of shim.zig; see src/sha256.c.
+_SHIM_CPUS = {
+    "x86_64-linux-musl": {"plain": "baseline", "accelerated": "baseline+sha+avx2+ssse3+sse4_1"},
+    "aarch64-linux-musl": {"plain": "baseline", "accelerated": "baseline+sha2"},
+}
+
 _C_FLAGS = (
     "-std=c11",
     "-O2",
@@ -132,8 +138,8 @@ def _arity_of_symbols(kernels: Sequence[Kernel]) -> dict[str, int]:
             known = arity.setdefault(phase.symbol, kernel.arg_count)
             if known != kernel.arg_count:
                 raise DaypackError(
-                    f"kernel {kernel.name!r}: symbol {phase.symbol} takes {known} arguments in another kernel, "
-                    f"{kernel.arg_count} here"
+                    f"kernel {kernel.name!r}: symbol {phase.symbol} takes {known} arguments in another "
+                    f"kernel, {kernel.arg_count} here"
                 )
     return arity
 
@@ -144,7 +150,8 @@ def _trampoline(symbol: str, arg_count: int) -> str:
     unused = "  (void)a;\n" if arg_count == 0 else ""
     return (
         f"extern void {symbol}({parameters}void *, int32_t, int32_t, int32_t);\n"
-        f"static void run_{symbol}(void *const *a, void *scratch, int32_t stage, int32_t begin, int32_t end) {{\n"
+        f"static void run_{symbol}(void *const *a, void *scratch, int32_t stage, int32_t begin, "
+        "int32_t end) {\n"
         f"{unused}  {symbol}({arguments}scratch, stage, begin, end);\n}}"
     )
 
@@ -171,12 +178,13 @@ def _compile_engine(
     directory: Path, triple: str, sources: Sequence[Path], extra_flags: tuple[str, ...]
 ) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix="compiling-") as name:
-        building = Path(name) / "objects"
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix="compiling-") as parent:
+        building = Path(parent) / "objects"
         building.mkdir()
         _zig(building, "cc", "-target", triple, *_C_FLAGS, *extra_flags, "-c", *map(str, sources))
-        shim = ("-target", triple, "-mcpu=baseline", "-OReleaseFast", "-fstrip", "-fsingle-threaded", "-fPIC")
-        _zig(building, "build-obj", str(NATIVE / "shim.zig"), *shim, "-femit-bin=shim.o")
+        for name, cpu in _SHIM_CPUS[triple].items():
+            shim = ("-target", triple, f"-mcpu={cpu}", "-OReleaseFast", "-fstrip", "-fsingle-threaded")
+            _zig(building, "build-obj", str(NATIVE / "shim.zig"), *shim, f"-femit-bin=sha256_{name}.o")
         try:
             building.rename(directory)
         except OSError:
@@ -217,6 +225,5 @@ def _zig(directory: Path, *arguments: str) -> None:
     command = [sys.executable, "-m", "ziglang", *arguments]
     result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise DaypackError(
-            f"engine: `zig {' '.join(arguments[:3])} ...` failed:\n{result.stderr.strip()[-4000:]}"
-        )
+        said = result.stderr.strip()[-4000:]
+        raise MissingTool(f"engine: `zig {' '.join(arguments[:3])} ...` failed:\n{said}")

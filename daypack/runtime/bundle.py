@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Bundle:
 
 
 @contextmanager
-def new_bundle(out: Path) -> Iterator[Path]:
+def new_bundle(out: Path) -> Generator[Path]:
     """Give a fresh directory to fill; at the end write its MANIFEST and move it to `out` in one rename.
 
     When the body or the disk fails, nothing of it remains and an older bundle at `out` is untouched. A bundle
@@ -207,7 +207,8 @@ def _check_size(directory: Path, entry: FileEntry) -> None:
     found = path.stat().st_size
     if found != entry.size_bytes:
         raise BundleError(
-            f"{path}: expected {entry.size_bytes} bytes as MANIFEST says, found {found}; copy the bundle again"
+            f"{path}: expected {entry.size_bytes} bytes as MANIFEST says, found {found}; "
+            "copy the bundle again"
         )
 
 

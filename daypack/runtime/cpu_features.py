@@ -36,6 +36,7 @@ X86_64: dict[str, int] = {
             "avx512bf16",
             "avx512fp16",
             "avxvnni",
+            "sha",
         ),
         start=1,
     )
@@ -57,6 +58,7 @@ AARCH64: dict[str, int] = {
             "bf16",
             "sve",
             "sve2",
+            "sha2",
         ),
         start=1001,
     )

@@ -72,8 +72,8 @@ def read_data(path: Path, inputs: Sequence[BatchInput]) -> Iterator[dict[str, ND
         expected_bytes = HEADER.itemsize + count * record_bytes(inputs)
         if found != _header(inputs, count) or path.stat().st_size != expected_bytes:
             raise BundleError(
-                f"{path}: expected a data file of {len(inputs)} inputs in records of {record_bytes(inputs)} bytes, "
-                f"found another header or a size that is not {expected_bytes}"
+                f"{path}: expected a data file of {len(inputs)} inputs in records of "
+                f"{record_bytes(inputs)} bytes, found another header or a size that is not {expected_bytes}"
             )
         for _ in range(count):
             record: dict[str, NDArray[Any]] = {}

@@ -1,72 +1,26 @@
 """Start the engine of a bundle: here, under an emulator, or on a phone. One protocol, the same events.
 
-The engine is its own process; it speaks one JSON object a line (FORMAT.md, "Events"). A launcher yields these
-objects as they come and turns the error event, a foreign exit status or a signal into the matching
-DaypackError.
+`launcher("local" | "emulated" | "adb")` gives the one asked for. Each checks the manifest and the
+executable's hash before it starts anything; the engine then checks every file.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Protocol
 
-from daypack.errors import (
-    BudgetInfeasible,
-    BundleError,
-    DaypackError,
-    ExitCode,
-    MissingTool,
-    SpecError,
-    Stopped,
-)
-from daypack.runtime.bundle import check_hashes, read_bundle_plan, read_manifest
+from daypack.errors import MissingTool, SpecError
+from daypack.runtime.adb import Adb
+from daypack.runtime.engine_process import EngineArguments, Event, check_before_start, run_process
 
-Event = dict[str, Any]
+__all__ = ["Adb", "Emulated", "EngineArguments", "Event", "Launcher", "Local", "find_emulator", "launcher"]
 
-_ERRORS: dict[int, type[DaypackError]] = {
-    ExitCode.BAD_INPUT: SpecError,
-    ExitCode.BUDGET_INFEASIBLE: BudgetInfeasible,
-    ExitCode.BAD_BUNDLE: BundleError,
-    ExitCode.MISSING_TOOL: MissingTool,
-    ExitCode.STOPPED: Stopped,
-}
 _ARCH_OF_MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-
-
-@dataclass(frozen=True, slots=True)
-class EngineArguments:
-    """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
-    CPUs.
-    """
-
-    state: Path | None = None
-    data: Path | None = None
-    steps: int | None = None
-    threads: int | None = None
-    fresh: bool = False
-    verify_only: bool = False
-    profile: bool = False
-
-    def state_directory(self, bundle: Path) -> Path:
-        return self.state or bundle.with_name(bundle.name + ".state")
-
-    def command_line(self, bundle: str, state: str, data: str | None) -> list[str]:
-        """The engine's arguments with these paths, as the engine's machine sees them."""
-        words = ["--bundle", bundle, "--state", state]
-        for name, value in (("--data", data), ("--steps", self.steps), ("--threads", self.threads)):
-            if value is not None:
-                words += [name, str(value)]
-        flags = (("--fresh", self.fresh), ("--verify-only", self.verify_only), ("--profile", self.profile))
-        return words + [name for name, given in flags if given]
 
 
 class Launcher(Protocol):
@@ -131,90 +85,14 @@ def find_emulator() -> str:
     )
 
 
-def check_before_start(bundle: Path) -> str:
-    """Check what the engine cannot check of itself: the manifest, the executable, the plan. Returns the arch.
-
-    The engine then hashes every file again, the weights included; here only what decides whether to start it.
-    """
-    entries = read_manifest(bundle)
-    check_hashes(bundle, [entry for entry in entries if entry.name in ("engine", "plan.bin")])
-    return read_bundle_plan(bundle).target_arch
-
-
-def run_process(command: Sequence[str]) -> Iterator[Event]:
-    """Run a command that speaks the engine's events. The process does not outlive the iterator."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-            )
-        except OSError as error:
-            raise MissingTool(f"{command[0]}: cannot start it: {error.strerror}") from error
-        finished = False
-        try:
-            for line in cast("IO[bytes]", process.stdout):
-                event = parse_event(line)
-                if event["event"] == "error":
-                    raise error_of(event)
-                finished = finished or event["event"] in ("end", "verified")
-                yield event
-            status = process.wait()
-            if status != 0 or not finished:
-                raise error_of_status(status, errors)
-        finally:
-            _stop(process)
-
-
-def parse_event(line: bytes) -> Event:
-    """One line of the engine's standard output."""
-    try:
-        event: Any = json.loads(line)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict) or "event" not in event:
-        raise DaypackError(f"engine: expected a line of JSON with an event, found {line[:200]!r}")
-    return cast("Event", event)
-
-
-def error_of(event: Event) -> DaypackError:
-    """The engine's error event as an exception of the same exit code."""
-    code = int(event["code"])
-    return _ERRORS.get(code, DaypackError)(str(event["message"]))
-
-
-def error_of_status(status: int, errors: IO[bytes]) -> DaypackError:
-    """What an end without an error event means: a signal (shells say 128 + its number), or a foreign
-    status.
-    """
-    errors.seek(0)
-    said = errors.read()[-500:].decode(errors="replace").strip()
-    tail = f"; it said: {said}" if said else ""
-    number = -status if status < 0 else status - 128
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return DaypackError(f"engine: expected an end or an error event, found exit status {status}{tail}")
-    if number == signal.SIGILL:
-        return MissingTool(f"engine: {name}: the processor lacks an instruction that the kernels use{tail}")
-    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        return Stopped(
-            f"engine: killed by {name}; the state on disk is the last one saved, run again to resume{tail}"
-        )
-    return BundleError(f"engine: died by {name}; the state on disk is the last one saved{tail}")
+def launcher(via: str) -> Launcher:
+    """The launcher of this name."""
+    launchers: dict[str, Launcher] = {"local": Local(), "emulated": Emulated(), "adb": Adb()}
+    if via not in launchers:
+        raise SpecError(f"--via: expected one of {', '.join(launchers)}, found {via!r}")
+    return launchers[via]
 
 
 def _local_words(bundle: Path, arguments: EngineArguments) -> list[str]:
     data = None if arguments.data is None else str(arguments.data)
     return arguments.command_line(str(bundle), str(arguments.state_directory(bundle)), data)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

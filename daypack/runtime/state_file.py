@@ -87,7 +87,8 @@ def write_state(path: Path, tensors: Sequence[StateTensor], arrays: Mapping[str,
             found = (CODE_OF_NUMPY.get(array.dtype.name, array.dtype.name), array.shape)
             if found != (tensor.dtype, tensor.shape):
                 raise BundleError(
-                    f"{path}: state array {tensor.name!r} must be {tensor.dtype} {tensor.shape}, found {found[0]} {found[1]}"
+                    f"{path}: state array {tensor.name!r}: expected {tensor.dtype} {tensor.shape}, "
+                    f"found {found[0]} {found[1]}"
                 )
             file.write(np.ascontiguousarray(array).tobytes())
 

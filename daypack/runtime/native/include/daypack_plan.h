@@ -79,6 +79,7 @@ enum {
   DAYPACK_FEATURE_X86_64_AVX512BF16 = 24,
   DAYPACK_FEATURE_X86_64_AVX512FP16 = 25,
   DAYPACK_FEATURE_X86_64_AVXVNNI = 26,
+  DAYPACK_FEATURE_X86_64_SHA = 27,
 };
 
 enum {
@@ -94,13 +95,14 @@ enum {
   DAYPACK_FEATURE_AARCH64_BF16 = 1010,
   DAYPACK_FEATURE_AARCH64_SVE = 1011,
   DAYPACK_FEATURE_AARCH64_SVE2 = 1012,
+  DAYPACK_FEATURE_AARCH64_SHA2 = 1013,
 };
 
 typedef struct {
   uint32_t number;
   const char *name;
 } daypack_feature_name;
-static const daypack_feature_name DAYPACK_FEATURE_NAMES[38] = {
+static const daypack_feature_name DAYPACK_FEATURE_NAMES[40] = {
   {1u, "sse2"},
   {2u, "sse3"},
   {3u, "ssse3"},
@@ -127,6 +129,7 @@ static const daypack_feature_name DAYPACK_FEATURE_NAMES[38] = {
   {24u, "avx512bf16"},
   {25u, "avx512fp16"},
   {26u, "avxvnni"},
+  {27u, "sha"},
   {1001u, "neon"},
   {1002u, "crc"},
   {1003u, "lse"},
@@ -139,6 +142,7 @@ static const daypack_feature_name DAYPACK_FEATURE_NAMES[38] = {
   {1010u, "bf16"},
   {1011u, "sve"},
   {1012u, "sve2"},
+  {1013u, "sha2"},
 };
 
 typedef struct {

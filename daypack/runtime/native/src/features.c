@@ -45,6 +45,7 @@ static const cpu_bit BITS[] = {
     {DAYPACK_FEATURE_X86_64_AVX512BF16, 7, 1, EAX, 5, ZMM},
     {DAYPACK_FEATURE_X86_64_AVX512FP16, 7, 0, EDX, 23, ZMM},
     {DAYPACK_FEATURE_X86_64_AVXVNNI, 7, 1, EAX, 4, YMM},
+    {DAYPACK_FEATURE_X86_64_SHA, 7, 0, EBX, 29, NONE},
 };
 
 static uint32_t saved_registers(void) {
@@ -88,6 +89,7 @@ static const cpu_bit BITS[] = {
     {DAYPACK_FEATURE_AARCH64_DOTPROD, 0, 20}, {DAYPACK_FEATURE_AARCH64_FP16FML, 0, 23},
     {DAYPACK_FEATURE_AARCH64_I8MM, 1, 13},    {DAYPACK_FEATURE_AARCH64_BF16, 1, 14},
     {DAYPACK_FEATURE_AARCH64_SVE, 0, 22},     {DAYPACK_FEATURE_AARCH64_SVE2, 1, 1},
+    {DAYPACK_FEATURE_AARCH64_SHA2, 0, 6},
 };
 
 bool daypack_cpu_has_feature(uint32_t feature) {

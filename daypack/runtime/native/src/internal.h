@@ -114,13 +114,18 @@ DAYPACK_MUST_CHECK int daypack_write_all(const daypack_platform *platform, int f
 /* manifest.c */
 DAYPACK_MUST_CHECK daypack_code daypack_verify_manifest(daypack_engine *engine);
 
-/* shim.zig: SHA-256 of std.crypto */
+/* sha256.c: SHA-256 of Zig's std.crypto, the form this processor runs */
 typedef struct {
   _Alignas(16) uint8_t opaque[256];
 } daypack_sha256;
-void daypack_sha256_init(daypack_sha256 *state);
-void daypack_sha256_update(daypack_sha256 *state, const uint8_t *data, size_t size_bytes);
-void daypack_sha256_final(daypack_sha256 *state, uint8_t digest[32]);
+
+typedef struct {
+  void (*init)(daypack_sha256 *state);
+  void (*update)(daypack_sha256 *state, const uint8_t *data, size_t size_bytes);
+  void (*final)(daypack_sha256 *state, uint8_t digest[32]);
+} daypack_sha256_functions;
+
+const daypack_sha256_functions *daypack_choose_sha256(const daypack_platform *platform);
 
 /* loader.c, checks.c */
 DAYPACK_MUST_CHECK daypack_code daypack_load_plan(daypack_engine *engine);

@@ -74,8 +74,9 @@ static void to_hex(const uint8_t digest[DIGEST_BYTES], char hex[2 * DIGEST_BYTES
 }
 
 static daypack_code hash_file(daypack_engine *engine, int file, const entry *listed, uint8_t digest[DIGEST_BYTES]) {
+  const daypack_sha256_functions *sha256 = daypack_choose_sha256(engine->platform);
   daypack_sha256 state;
-  daypack_sha256_init(&state);
+  sha256->init(&state);
   for (uint64_t offset = 0; offset < listed->size_bytes;) {
     uint64_t rest = listed->size_bytes - offset;
     uint64_t size = rest < DAYPACK_IO_BYTES ? rest : DAYPACK_IO_BYTES;
@@ -83,10 +84,10 @@ static daypack_code hash_file(daypack_engine *engine, int file, const entry *lis
       return daypack_fail(&engine->error, DAYPACK_STOPPED, "stopped by a signal while the bundle was checked");
     daypack_code code = daypack_read_exactly(engine, file, listed->name, io_buffer, size, offset);
     if (code != DAYPACK_OK) return code;
-    daypack_sha256_update(&state, io_buffer, (size_t)size);
+    sha256->update(&state, io_buffer, (size_t)size);
     offset += size;
   }
-  daypack_sha256_final(&state, digest);
+  sha256->final(&state, digest);
   return DAYPACK_OK;
 }
 
