@@ -1,4 +1,4 @@
-"""Daypack: from a training step to a mobile execution plan. The face of the package: re-exports, loaded on first use."""
+"""Daypack: from a training step to a mobile execution plan. Re-exports only, loaded on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/spec.md` names every key, with the text that errors use and the default that holds; its example is a spec."""
+"""`docs/spec.md` names every key, with the text that errors use and the default; its example is a spec."""
 
 from __future__ import annotations
 
