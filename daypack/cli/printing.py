@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -37,6 +38,7 @@ def print_error(error: DaypackError, *, as_json: bool) -> None:
 
 
 def compile_record(result: CompileResult) -> dict[str, Any]:
+    """The documented keys, and no others."""
     return {
         "bundle": str(result.bundle),
         "predicted": {key: getattr(result.predicted, key) for key in PREDICTED},
@@ -65,10 +67,13 @@ def print_compiled(result: CompileResult) -> None:
 
 
 def step_record(event: StepEvent) -> dict[str, Any]:
-    return {key: getattr(event, key) for key in STEP}
+    """JSON has no NaN: a loss that is not a number is null."""
+    record = {key: getattr(event, key) for key in STEP}
+    return record if math.isfinite(event.loss) else {**record, "loss": None}
 
 
 def step_line(event: StepEvent) -> str:
+    """One step for people."""
     from daypack.spec import format_size
 
     peak = format_size(event.peak_rss_bytes)
@@ -119,6 +124,7 @@ def print_devices(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check_record(check: Check) -> dict[str, Any]:
+    """As it is; `found` is null for what is missing."""
     return dataclasses.asdict(check)
 
 

@@ -51,6 +51,7 @@ class FakeApi:
 
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fail: BaseException | None = None
+    first_loss: float = 5.5
     inspected: dict[str, Any] = field(default_factory=dict)
 
     def compile_spec(
@@ -73,7 +74,7 @@ class FakeApi:
 
     def run_bundle(self, bundle: Path, **options: Any) -> Iterator[StepEvent]:
         self.calls.append(("run", {"bundle": bundle, **options}))
-        yield StepEvent(1, 5.5)
+        yield StepEvent(1, self.first_loss)
         self._maybe_fail()
         yield StepEvent(2, 5.25)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def test_json_is_one_object_a_step(command, api) -> None:
     assert [list(step) for step in steps] == [
         ["step", "loss", "seconds", "tokens", "peak_rss_bytes", "source"]
     ] * 2
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_null(command, api, loss: float) -> None:
+    api.first_loss = loss
+    first = command("run", "b", "--json").out.splitlines()[0]
+    assert json.loads(first, parse_constant=pytest.fail)["loss"] is None
 
 
 def test_people_get_a_line_a_step(command, api) -> None:
