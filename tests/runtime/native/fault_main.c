@@ -1,0 +1,103 @@
+/* The engine with a platform that fails on request. FAULT=NAME:N makes the Nth call of a platform function fail
+ * (0: every call; N+: the Nth and all after it); COUNTS=1 writes how often each was called to standard error. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daypack.h"
+
+static const daypack_platform *real;
+static const char *fault_name;
+static long fault_number;
+static int fault_rest;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+typedef struct {
+  const char *name;
+  long calls;
+} counter;
+
+static counter counters[] = {{"has_feature", 0},    {"stop_requested", 0}, {"open_read", 0},  {"open_write", 0},
+                             {"open_directory", 0}, {"make_directory", 0}, {"lock", 0},       {"file_bytes", 0},
+                             {"read_at", 0},        {"write", 0},          {"sync", 0},       {"close", 0},
+                             {"rename", 0},         {"remove", 0},         {"map", 0},        {"start_thread", 0},
+                             {"peak_rss_bytes", 0}};
+
+static int fails(const char *name) {
+  int result = 0;
+  (void)pthread_mutex_lock(&mutex);
+  for (size_t index = 0; index < sizeof counters / sizeof *counters; index++) {
+    if (strcmp(counters[index].name, name) != 0) continue;
+    long call = ++counters[index].calls;
+    result = fault_name != NULL && strncmp(fault_name, name, strlen(name)) == 0 && fault_name[strlen(name)] == ':' &&
+             (fault_number == 0 || call == fault_number || (fault_rest && call > fault_number));
+  }
+  (void)pthread_mutex_unlock(&mutex);
+  return result;
+}
+
+static bool has_feature(uint32_t feature) { return !fails("has_feature") && real->has_feature(feature); }
+static bool stop_requested(void) { return fails("stop_requested") || real->stop_requested(); }
+static uint64_t peak_rss_bytes(void) { return fails("peak_rss_bytes") ? 0 : real->peak_rss_bytes(); }
+static int open_read(const char *path) { return fails("open_read") ? -EIO : real->open_read(path); }
+static int open_write(const char *path) { return fails("open_write") ? -EROFS : real->open_write(path); }
+static int open_directory(const char *path) { return fails("open_directory") ? -EACCES : real->open_directory(path); }
+static int make_directory(const char *path) { return fails("make_directory") ? -EROFS : real->make_directory(path); }
+static int lock(int file) { return fails("lock") ? -EWOULDBLOCK : real->lock(file); }
+static int64_t file_bytes(int file) { return fails("file_bytes") ? -EIO : real->file_bytes(file); }
+static int64_t read_at(int file, void *data, size_t size, uint64_t offset) {
+  if (fails("read_at")) return -EIO;
+  return real->read_at(file, data, size > 7 ? size / 2 : size, offset); /* always partial */
+}
+static int64_t write_some(int file, const void *data, size_t size) {
+  if (fails("write")) return -ENOSPC;
+  return real->write(file, data, size > 4096 ? 4096 : size);
+}
+static int sync_file(int file) { return fails("sync") ? -EIO : real->sync(file); }
+static int close_file(int file) {
+  int result = real->close(file);
+  return fails("close") ? -EIO : result;
+}
+static int rename_file(const char *from, const char *to) { return fails("rename") ? -EACCES : real->rename(from, to); }
+static int remove_file(const char *path) { return fails("remove") ? -EACCES : real->remove(path); }
+static void *map(size_t size) { return fails("map") ? NULL : real->map(size); }
+static int start_thread(void *(*run)(void *), void *context, size_t stack) {
+  return fails("start_thread") ? -EAGAIN : real->start_thread(run, context, stack);
+}
+
+int main(int argument_count, char **arguments) {
+  real = daypack_platform_posix();
+  fault_name = getenv("FAULT");
+  if (fault_name != NULL) {
+    const char *number = strchr(fault_name, ':');
+    if (number == NULL) return 99;
+    char *end = NULL;
+    fault_number = strtol(number + 1, &end, 10);
+    fault_rest = *end == '+';
+  }
+  daypack_platform platform = *real;
+  platform.has_feature = has_feature;
+  platform.stop_requested = stop_requested;
+  platform.peak_rss_bytes = peak_rss_bytes;
+  platform.open_read = open_read;
+  platform.open_write = open_write;
+  platform.open_directory = open_directory;
+  platform.make_directory = make_directory;
+  platform.lock = lock;
+  platform.file_bytes = file_bytes;
+  platform.read_at = read_at;
+  platform.write = write_some;
+  platform.sync = sync_file;
+  platform.close = close_file;
+  platform.rename = rename_file;
+  platform.remove = remove_file;
+  platform.map = map;
+  platform.start_thread = start_thread;
+  int status = daypack_engine_main(argument_count, arguments, &platform);
+  if (getenv("COUNTS") != NULL)
+    for (size_t index = 0; index < sizeof counters / sizeof *counters; index++)
+      (void)fprintf(stderr, "count %s %ld\n", counters[index].name, counters[index].calls);
+  return status;
+}
