@@ -28,7 +28,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "runtime": frozenset({"devices"}),
     "compiler": frozenset({"planners", "runtime", "devices"}),
 }
-MAY_IMPORT_ALL = frozenset({"cli", "report", "api", "doctor"})
+MAY_IMPORT_ALL = frozenset({"cli", "__main__", "report", "api"})
 
 # External packages that only some parts may import: package -> parts, a part may be a folder in a folder.
 CONFINED: dict[str, tuple[str, ...]] = {
