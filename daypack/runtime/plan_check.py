@@ -47,6 +47,7 @@ def check_plan(plan: PlanFile) -> None:
     for tensor in plan.state:
         if tensor.dtype not in DTYPE_BYTES:
             _refuse(f"state {tensor.name!r} dtype", f"one of {', '.join(DTYPE_BYTES)}", repr(tensor.dtype))
+        _check_between(f"state {tensor.name!r} size_bytes", tensor.size_bytes, 1, MAX_BYTES)
         _check_range(plan, f"state {tensor.name!r}", tensor.arena_offset_bytes, tensor.size_bytes)
 
 

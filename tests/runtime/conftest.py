@@ -1,7 +1,8 @@
 """A small training by hand: C kernels, its plan, its bundle, and the same step in numpy.
 
-The worked example of the runtime's tests. Two micro-batches a step; `y += a * x` twice, `out` is `y` normalized in
-two phases, the loss is the mean of the labelled ids times `scale`. Engines are built once a session.
+The worked example of the runtime's tests. Two micro-batches a step; `y += a * x` twice, `out` is `y`
+normalized in two phases, the loss is the mean of the labelled ids times `scale`. Engines are built once a
+session.
 """
 
 from __future__ import annotations
@@ -250,7 +251,9 @@ def kernel_objects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def engines(
     kernel_objects: Callable[[str], bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., build.BuiltEngine]:
-    """(arch, variant) -> an engine with the example's kernels. Variants: plain, faulty platform, UBSan in trap mode."""
+    """(arch, variant) -> an engine with the example's kernels. Variants: plain, faulty platform, UBSan in
+    trap mode.
+    """
     directory = tmp_path_factory.mktemp("engines")
     built: dict[tuple[str, str], build.BuiltEngine] = {}
     variants: dict[str, dict[str, Any]] = {

@@ -131,7 +131,9 @@ def test_setup_may_read_the_state(make_case: Callable[..., Any], example: Any) -
 def test_profile_counts_calls_by_kernel(case: Any) -> None:
     run = case.run("--steps", "2", "--profile")
     profiles = [event for event in run.events if event["event"] == "profile"]
-    assert [[kernel["calls"] for kernel in profile["kernels"]] for profile in profiles] == [[2, 2, 1, 1, 0]] * 2
+    assert [[kernel["calls"] for kernel in profile["kernels"]] for profile in profiles] == [
+        [2, 2, 1, 1, 0]
+    ] * 2
     assert all(profile["kernels"][1]["seconds"] > 0 for profile in profiles)
     assert [event["event"] for event in run.events[1:5]] == ["step", "profile", "step", "profile"]
 
@@ -175,7 +177,10 @@ def test_threads_are_as_many_as_the_budget_allows(make_case: Callable[..., Any],
     assert case.run("--steps", "1").events[0]["threads"] == 1
     case.set_plan(budget_bytes=budget(1) - 1)
     run = case.run("--steps", "1")
-    assert run.status == 4 and f"expected a run of one thread within the budget of {budget(1) - 1}" in run.message
+    assert (
+        run.status == 4
+        and f"expected a run of one thread within the budget of {budget(1) - 1}" in run.message
+    )
 
 
 def test_peak_memory_stays_within_the_budget(make_case: Callable[..., Any], example: Any) -> None:
@@ -222,7 +227,9 @@ def test_a_signal_drops_the_unfinished_step(
 
 
 def test_a_kill_leaves_the_last_committed_state(make_case: Callable[..., Any]) -> None:
-    """At many instants of a run that saves all the time: what is on disk always opens and is a whole generation."""
+    """At many instants of a run that saves all the time: what is on disk always opens and is a whole
+    generation.
+    """
     case = make_case()
     reference = case.run("--steps", "1")
     assert reference.status == 0

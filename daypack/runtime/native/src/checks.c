@@ -143,6 +143,7 @@ static daypack_code check_state(daypack_engine *engine) {
     EXPECT(in_arena(engine, state->arena_offset_bytes, state->size_bytes, DAYPACK_ALIGNMENT_BYTES),
            ((place){"state", index, "arena_offset_bytes"}), "an aligned range of the arena",
            state->arena_offset_bytes);
+    EXPECT(state->size_bytes > 0, ((place){"state", index, "size_bytes"}), "1 or more", state->size_bytes);
     EXPECT(daypack_add(&plan->state_file_bytes, state->size_bytes), ((place){"state", index, "size_bytes"}),
            "a file below 2^64 bytes", state->size_bytes);
   }

@@ -95,7 +95,7 @@ static daypack_code run_step(daypack_engine *engine) {
   if (!isfinite(loss))
     return daypack_fail(&engine->error, DAYPACK_STOPPED,
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
-                        (double)loss, (unsigned long long)engine->saved_step);
+                        isnan(loss) ? (double)NAN : (double)loss, (unsigned long long)engine->saved_step);
   code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
   if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
   if (code == DAYPACK_OK && after % header->save_steps == 0) code = daypack_save(engine, after);

@@ -1,0 +1,663 @@
+"""Every message the engine can fail with, each reached, word for word, with its exit status.
+
+The table is complete by a test: a message in the C sources that no row here gives is a failure. The records
+of plan.bin have one message format and many places; test_engine_plan_fields.py reaches each of those.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import resource
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daypack.runtime.build import NATIVE
+from daypack.runtime.bundle import write_manifest
+from daypack.runtime.cpu_features import FEATURES
+from daypack.runtime.data_file import write_data
+from daypack.runtime.plan_file import StateTensor
+
+USAGE = (
+    "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
+    "[--verify-only] "
+    "[--profile]"
+)
+DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@dataclass(frozen=True)
+class Row:
+    """How to reach a message: `reach` gives a run of the engine, or several of which one has it.
+
+    In `message`, {bundle}, {state}, {arch} and {other} stand for the case's paths and architectures, {*} for
+    a figure that depends on the build.
+    """
+
+    name: str
+    status: int
+    message: str
+    reach: Callable[..., Any]
+
+
+ROWS: list[Row] = []
+OTHER_ARCH = {"x86_64": "aarch64", "aarch64": "x86_64"}
+
+
+def reaches(status: int, message: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(reach: Callable[..., Any]) -> Callable[..., Any]:
+        ROWS.append(Row(reach.__name__, status, message, reach))
+        return reach
+
+    return register
+
+
+def without_bundle(case: Any, example: Any, arguments: list[str]) -> Any:
+    done = subprocess.run([str(case.bundle / "engine"), *arguments], capture_output=True, check=False)
+    return as_run(example, done)
+
+
+def as_run(example: Any, done: Any) -> Any:
+    """A run whose word on standard error is all there is."""
+    message = done.stderr.decode().removeprefix("error: ").removesuffix("\n")
+    return example.Run(done.returncode, [{"event": "error", "code": done.returncode, "message": message}], "")
+
+
+def search(case: Any, function: str, *arguments: str) -> Iterator[Any]:
+    """Fail the first, the second, the third ... call of a platform function."""
+    for number in range(1, 200):
+        yield case.run(*arguments, env={"FAULT": f"{function}:{number}"})
+
+
+# ---- the command line
+
+
+@reaches(2, "--steps: expected a number from 1 to 4294967295, found '0'")
+def zero_steps(make: Any, example: Any) -> Any:
+    return make().run("--steps", "0")
+
+
+@reaches(2, "--steps: expected a number from 1 to 4294967295, found '4294967296'")
+def too_many_steps(make: Any, example: Any) -> Any:
+    return make().run("--steps", "4294967296")
+
+
+@reaches(2, "--threads: expected a number from 1 to 64, found '99999999999999999999999'")
+def overflowing_threads(make: Any, example: Any) -> Any:
+    return make().run("--threads", "99999999999999999999999")
+
+
+@reaches(2, "--threads: expected a number from 1 to 64, found '-1'")
+def negative_threads(make: Any, example: Any) -> Any:
+    return make().run("--threads", "-1")
+
+
+@reaches(2, "--threads: expected a number from 1 to 64, found ''")
+def empty_threads(make: Any, example: Any) -> Any:
+    return make().run("--threads", "")
+
+
+@reaches(2, f"unknown argument '--step'; {USAGE}")
+def unknown_argument(make: Any, example: Any) -> Any:
+    return make().run("--step", "1")
+
+
+@reaches(2, f"--steps: expected a value after it, found none; {USAGE}")
+def missing_value(make: Any, example: Any) -> Any:
+    return make().run("--steps")
+
+
+@reaches(2, f"expected --bundle DIR, found none; {USAGE}")
+def no_bundle(make: Any, example: Any) -> Any:
+    return without_bundle(make(), example, [])
+
+
+@reaches(2, "--bundle: expected a path that ends in the bundle's name, found '..'; name it or give --state")
+def bundle_without_a_name(make: Any, example: Any) -> Any:
+    return without_bundle(make(), example, ["--bundle", "../"])
+
+
+@reaches(2, f"path too long: expected less than 4096 bytes, found 5009: {'x' * 64}...")
+def long_path(make: Any, example: Any) -> Any:
+    return without_bundle(make(), example, ["--bundle", "x" * 5000])
+
+
+# ---- the manifest and its files
+
+
+@reaches(4, "{bundle}/MANIFEST: cannot open: No such file or directory")
+def no_manifest(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "MANIFEST").unlink()
+    return case.run()
+
+
+@reaches(4, "{bundle}/weights.bin: expected a readable file, found: Is a directory")
+def directory_for_a_file(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "weights.bin").unlink()
+    (case.bundle / "weights.bin").mkdir()
+    return case.run()
+
+
+@reaches(4, "bundle.json: cannot read 21 bytes at 0: I/O error")
+def unreadable_file(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "read_at")
+
+
+@reaches(6, "stopped by a signal while the bundle was checked")
+def stop_while_checking(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "stop_requested")
+
+
+@reaches(4, "weights.bin: expected 16448 bytes as MANIFEST says, found 16449; copy the bundle again")
+def grown_file(make: Any, example: Any) -> Any:
+    case = make()
+    with (case.bundle / "weights.bin").open("ab") as file:
+        file.write(b"x")
+    return case.run()
+
+
+@reaches(
+    4,
+    "bundle.json: expected SHA-256 f3ad4d8c3dcf8a5eb1ab5ff9b5f8ebb6b8d5f0a5c7d1a0b7c6c5f3d6b8c1d7e2 "
+    "as MANIFEST "
+    f"says, found {DIGEST_OF_NOTHING}; copy the bundle again",
+)
+def changed_file(make: Any, example: Any) -> Any:
+    case = make()
+    lines = (case.bundle / "MANIFEST").read_text().splitlines(keepends=True)
+    lines[1] = "f3ad4d8c3dcf8a5eb1ab5ff9b5f8ebb6b8d5f0a5c7d1a0b7c6c5f3d6b8c1d7e2 0 bundle.json\n"
+    (case.bundle / "bundle.json").write_bytes(b"")
+    (case.bundle / "MANIFEST").write_text("".join(lines))
+    return case.run()
+
+
+@reaches(4, "MANIFEST: expected less than 65536 bytes, found 65536")
+def huge_manifest(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "MANIFEST").write_bytes(b"x" * 65536)
+    return case.run()
+
+
+@reaches(
+    4,
+    "MANIFEST: expected the first line 'daypack-bundle 1', found another: not a bundle, or one of "
+    "another version",
+)
+def other_manifest_version(make: Any, example: Any) -> Any:
+    case = make()
+    text = (case.bundle / "MANIFEST").read_text()
+    (case.bundle / "MANIFEST").write_text(text.replace("daypack-bundle 1", "daypack-bundle 2"))
+    return case.run()
+
+
+@reaches(
+    4,
+    "MANIFEST: line 3: expected '<sha256> <size> <name>' with plain names in ascending order, found "
+    "another line",
+)
+def manifest_leaves_the_directory(make: Any, example: Any) -> Any:
+    case = make()
+    lines = (case.bundle / "MANIFEST").read_text().splitlines(keepends=True)
+    lines[2] = f"{DIGEST_OF_NOTHING} 0 ../example.state\n"
+    (case.bundle / "MANIFEST").write_text("".join(lines))
+    return case.run()
+
+
+@reaches(4, "MANIFEST: expected an entry for weights.bin, found none")
+def unlisted_weights(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "weights.bin").unlink()
+    write_manifest(case.bundle)
+    return case.run()
+
+
+# ---- the plan as a file
+
+
+def patch_plan(case: Any, offset: int, data: bytes) -> Any:
+    plan = bytearray((case.bundle / "plan.bin").read_bytes())
+    plan[offset : offset + len(data)] = data
+    case.set_file("plan.bin", bytes(plan))
+    return case
+
+
+@reaches(4, "plan.bin: expected a plan's magic bytes, found others")
+def wrong_magic(make: Any, example: Any) -> Any:
+    return patch_plan(make(), 6, b"2").run()
+
+
+@reaches(4, "plan.bin: expected version 1, found 2.0; compile the bundle again")
+def other_plan_version(make: Any, example: Any) -> Any:
+    return patch_plan(make(), 8, b"\2").run()
+
+
+@reaches(4, "plan.bin: expected {*} bytes, found {*}")
+def truncated_plan(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_file("plan.bin", (case.bundle / "plan.bin").read_bytes()[:-1])
+    return case.run()
+
+
+@reaches(4, "plan.bin: expected at least 296 bytes, found 295")
+def truncated_plan_header(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_file("plan.bin", (case.bundle / "plan.bin").read_bytes()[:295])
+    return case.run()
+
+
+@reaches(
+    4,
+    "plan.bin: section features: expected to begin at 320 and to fit in the file, "
+    "found 1152921504606846976 records at 320",
+)
+def huge_section(make: Any, example: Any) -> Any:
+    return patch_plan(make(), 128, struct.pack("<Q", 1 << 60)).run()
+
+
+@reaches(4, "plan.bin: expected the last section to end at {*}, found {*}")
+def bytes_after_the_last_section(make: Any, example: Any) -> Any:
+    case = make()
+    plan = (case.bundle / "plan.bin").read_bytes() + b"x"
+    case.set_file("plan.bin", plan)
+    return patch_plan(case, 16, struct.pack("<Q", len(plan))).run()
+
+
+@reaches(4, "plan.bin: expected zero at 300, found 7")
+def bytes_between_sections(make: Any, example: Any) -> Any:
+    return patch_plan(make(), 300, b"\7").run()
+
+
+@reaches(5, "memory: expected {*} bytes for the plan's tables, found less")
+def no_memory_for_tables(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run(env={"FAULT": "map:1"})
+
+
+@reaches(4, "plan.bin: kernels[3].first_phase: expected the next phase, found 3")
+def wrong_record(make: Any, example: Any) -> Any:
+    case = make()
+    (offset,) = struct.unpack_from("<Q", (case.bundle / "plan.bin").read_bytes(), 136)
+    return patch_plan(case, offset + 3 * 24 + 8, struct.pack("<I", 3)).run()
+
+
+@reaches(
+    4,
+    "plan.bin: expected the kernel_id of this engine's kernels, found another: plan and engine are "
+    "not of the same "
+    "bundle",
+)
+def foreign_kernels(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_plan(kernel_id=bytes(32))
+    return case.run()
+
+
+# ---- processor, memory, threads
+
+
+@reaches(5, "processor: the plan is for {other}, this engine runs on {arch}")
+def other_arch(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_plan(target_arch=OTHER_ARCH[example.HOST])
+    return case.run()
+
+
+@reaches(4, "plan.bin: features[0]: expected a feature this engine can check, found number 999")
+def unknown_feature(make: Any, example: Any) -> Any:
+    case = make(cpu_features=(next(iter(FEATURES[example.HOST])),))
+    return patch_plan(case, 320, struct.pack("<I", 999)).run()
+
+
+@reaches(
+    5,
+    "processor: the plan's kernels need the feature {*}, which this processor or its operating system lacks; "
+    "compile for this device's profile",
+)
+def missing_feature(make: Any, example: Any) -> Any:
+    return make(variant="faulty", cpu_features=(next(iter(FEATURES[example.HOST])),)).run(
+        env={"FAULT": "has_feature:0"}
+    )
+
+
+@reaches(4, "plan.bin: expected a run of one thread within the budget of 100000 bytes, found {*}")
+def budget_too_small(make: Any, example: Any) -> Any:
+    return make(budget_bytes=100_000).run()
+
+
+@reaches(
+    2,
+    "--threads: expected at most 28, which is what the plan's budget of 4000000 bytes allows, found 64",
+)
+def too_many_threads_for_the_budget(make: Any, example: Any) -> Any:
+    return make(budget_bytes=4_000_000).run("--threads", "64")
+
+
+@reaches(5, "memory: expected {*} bytes for the arena, found less")
+def no_memory_for_the_arena(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run("--threads", "2", env={"FAULT": "map:2"})
+
+
+@reaches(5, "threads: expected 4 threads, the system gave 2; use fewer")
+def no_threads(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run("--threads", "4", env={"FAULT": "start_thread:2"})
+
+
+# ---- the data
+
+
+def with_data(make: Any, change: Callable[[bytearray], Any]) -> Any:
+    case = make()
+    data = bytearray((case.bundle / "data.bin").read_bytes())
+    change(data)
+    case.set_file("data.bin", bytes(data))
+    return case
+
+
+def put(data: bytearray, offset: int, value: bytes) -> None:
+    data[offset : offset + len(value)] = value
+
+
+@reaches(2, "data: expected data.bin in the bundle or --data FILE, found neither")
+def no_data(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "data.bin").unlink()
+    write_manifest(case.bundle)
+    return case.run()
+
+
+@reaches(2, "/nowhere/data.bin: cannot open: No such file or directory")
+def data_not_there(make: Any, example: Any) -> Any:
+    return make().run("--data", "/nowhere/data.bin")
+
+
+@reaches(4, "data.bin: expected at least 64 bytes, found 63")
+def short_data(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: data.__delitem__(slice(63, None))).run()
+
+
+@reaches(4, "data.bin: expected the header of a data file, found other bytes")
+def data_magic(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 0, b"X")).run()
+
+
+@reaches(4, "data.bin: expected version 1, found 2; write it again")
+def data_version(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 8, b"\2")).run()
+
+
+@reaches(
+    4,
+    "data.bin: expected records of 2 inputs and 192 bytes as this bundle reads, found 3 and 192",
+)
+def data_inputs(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 12, b"\3")).run()
+
+
+@reaches(4, "data.bin: expected one record or more and no part of one, found 1023 bytes for 5 records")
+def truncated_data(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: data.__delitem__(slice(1023, None))).run()
+
+
+@reaches(4, "data.bin: expected one record or more and no part of one, found 64 bytes for 0 records")
+def empty_data(make: Any, example: Any) -> Any:
+    def empty(data: bytearray) -> None:
+        del data[64:]
+        put(data, 24, bytes(8))
+
+    return with_data(make, empty).run()
+
+
+@reaches(
+    4,
+    "data.bin: expected one record or more and no part of one, found 1024 bytes for "
+    "4611686018427387904 records",
+)
+def overflowing_data(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 24, struct.pack("<Q", 1 << 62))).run()
+
+
+@reaches(2, "data.bin: record 1, input ids, position 31: expected a value from 0 to 99, found 100")
+def id_out_of_bounds(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 64 + 192 + 124, struct.pack("<i", 100))).run()
+
+
+@reaches(2, "data.bin: record 0, input ids, position 0: expected a value from 0 to 99, found -1")
+def negative_id(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 64, struct.pack("<i", -1))).run()
+
+
+# ---- the state
+
+
+@reaches(
+    2, "/proc/nowhere: cannot create the state directory: No such file or directory; give --state another"
+)
+def no_state_directory(make: Any, example: Any) -> Any:
+    return make().run("--state", "/proc/nowhere")
+
+
+@reaches(2, "{bundle}/plan.bin: cannot open the state directory: Not a directory; give --state another")
+def file_for_the_state_directory(make: Any, example: Any) -> Any:
+    case = make()
+    return case.run("--state", f"{case.bundle}/plan.bin")
+
+
+@reaches(
+    2,
+    "/proc/self/fdinfo: cannot write in the state directory: No such file or directory; give --state another",
+)
+def state_directory_without_writing(make: Any, example: Any) -> Any:
+    return make().run("--state", "/proc/self/fdinfo")
+
+
+@reaches(2, "{state}: cannot write in the state directory: Read-only file system; give --state another")
+def read_only_state_directory(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run(env={"FAULT": "open_write:1"})
+
+
+@reaches(2, "{state}: another run is using this state directory; give --state another")
+def locked_state_directory(make: Any, example: Any) -> Any:
+    case = make()
+    case.state.parent.mkdir()
+    held = os.open(case.state.parent, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        return case.run()
+    finally:
+        os.close(held)
+
+
+def with_state(make: Any, data: bytes) -> Any:
+    case = make()
+    case.state.parent.mkdir()
+    case.state.write_bytes(data)
+    return case
+
+
+@reaches(
+    4,
+    "{state}/state.safetensors: expected {*} bytes as this bundle's state has, found 10; use --fresh "
+    "to start again",
+)
+def truncated_state(make: Any, example: Any) -> Any:
+    return with_state(make, b"0123456789").run()
+
+
+@reaches(
+    4,
+    "{state}/state.safetensors: expected the tensors of this bundle's state, found another header; "
+    "use --fresh to start again",
+)
+def foreign_state(make: Any, example: Any) -> Any:
+    case = make()
+    own = (case.bundle / "state.safetensors").read_bytes()
+    case.state.parent.mkdir()
+    case.state.write_bytes(own.replace(b'"y"', b'"z"'))
+    return case.run()
+
+
+@reaches(
+    4,
+    "state.safetensors: expected {*} bytes as this bundle's state has, found {*}; use --fresh to start again",
+)
+def generation_zero_of_another_plan(make: Any, example: Any) -> Any:
+    case = make()
+    state = (*case.plan.state[:2], StateTensor("clock/step", "U64", (), example.ARENA["clock"]))
+    case.set_plan(state=state)
+    return case.run()
+
+
+@reaches(4, "{state}/state.safetensors: expected a readable file, found: Is a directory")
+def directory_for_the_state(make: Any, example: Any) -> Any:
+    case = make()
+    case.state.mkdir(parents=True)
+    return case.run()
+
+
+@reaches(4, "{state}/state.safetensors: cannot open: I/O error")
+def unreadable_state(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "open_read")
+
+
+@reaches(
+    6,
+    "{state}/state.safetensors: cannot save the state of step 1: No space left on device; "
+    "the state on disk is of step 0",
+)
+def full_disk(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "write", "--steps", "2")
+
+
+@reaches(
+    6,
+    "{state}/state.safetensors: cannot save the state of step 1: File too large; the state on disk "
+    "is of step 0",
+)
+def file_size_limit(make: Any, example: Any) -> Any:
+    case = make()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    return case.run("--steps", "1", preexec_fn=limit)
+
+
+# ---- a run underway
+
+
+@reaches(6, "standard output: cannot write metrics: No space left on device")
+def full_standard_output(make: Any, example: Any) -> Any:
+    case = make()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(case.command("--steps", "1"), stdout=full, stderr=subprocess.PIPE, check=False)
+    return as_run(example, done)
+
+
+@reaches(6, "standard output: cannot write metrics: Broken pipe")
+def closed_pipe(make: Any, example: Any) -> Any:
+    case = make()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(case.command("--steps", "1"), stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    return as_run(example, done)
+
+
+@reaches(6, "stopped by a signal before the first step")
+def stop_in_setup(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "stop_requested")
+
+
+@reaches(6, "stopped by a signal; the unfinished step is dropped, the state on disk is of step 0")
+def stop_in_the_first_step(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "stop_requested")
+
+
+@reaches(6, "data.bin: cannot read 128 bytes at 64: I/O error")
+def unreadable_data(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "read_at")
+
+
+@reaches(4, "plan.bin: expected a step to advance the clock from 0 to 1, found 0")
+def clock_stands_still(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_plan(steps=case.plan.steps[:-1])
+    return case.run()
+
+
+@reaches(6, "step 1: expected a finite loss, found nan; the state on disk is of step 0")
+def loss_is_not_a_number(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 64 + 128, struct.pack("<f", np.nan))).run()
+
+
+@reaches(6, "step 1: expected a finite loss, found inf; the state on disk is of step 0")
+def loss_is_infinite(make: Any, example: Any) -> Any:
+    case = make()
+    huge = [{**record, "scale": np.array([3e38], np.float32)} for record in example.records()]
+    write_data(case.bundle / "data.bin", example.INPUTS, huge)
+    write_manifest(case.bundle)
+    return case.run()
+
+
+# ---- the tests
+
+
+def pattern_of(message: str, example: Any, tmp_path: Path) -> re.Pattern[str]:
+    places = {
+        "{bundle}": str(tmp_path / "example"),
+        "{state}": str(tmp_path / "example.state"),
+        "{arch}": example.HOST,
+        "{other}": OTHER_ARCH[example.HOST],
+    }
+    for name, value in places.items():
+        message = message.replace(name, value)
+    return re.compile(".+".join(re.escape(part) for part in message.split("{*}")))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_message(row: Row, make_case: Callable[..., Any], example: Any, tmp_path: Path) -> None:
+    pattern = pattern_of(row.message, example, tmp_path)
+    reached = row.reach(make_case, example)
+    runs = [reached] if isinstance(reached, example.Run) else reached
+    run = next(run for run in runs if not isinstance(reached, Iterator) or pattern.fullmatch(said(run)))
+    assert pattern.fullmatch(run.message), run.message
+    assert (run.status, run.error["code"]) == (row.status, row.status)
+    if run.stderr:
+        assert run.stderr == f"error: {run.message}\n"
+
+
+def said(run: Any) -> str:
+    return run.events[-1].get("message", "") if run.events else ""
+
+
+def test_every_message_of_the_engine_has_a_row() -> None:
+    formats = {text for path in sorted((NATIVE / "src").glob("*.c")) for text in formats_in(path.read_text())}
+    assert len(formats) > 45
+    missing = [
+        text for text in formats if not any(as_pattern(text).fullmatch(sample(row.message)) for row in ROWS)
+    ]
+    assert missing == []
+
+
+def formats_in(source: str) -> Iterator[str]:
+    """The format of each `daypack_fail(error, code, "..." "..." ...)`, USAGE put in."""
+    source = source.replace("USAGE", f'"{USAGE}"')
+    for call in re.finditer(r"daypack_fail\((?:[^\"]|\n)*?((?:\"(?:[^\"\\\\]|\\\\.)*\"\s*)+)", source):
+        yield "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', call[1]))
+
+
+def as_pattern(text: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in re.split(r"%(?:\.?[\d*]*)(?:ll|z)?[sdug]", text)))
+
+
+def sample(message: str) -> str:
+    return re.sub(r"\{.*?\}", "1", message)

@@ -1,0 +1,201 @@
+"""Hostile values in every integer of plan.bin: the engine refuses or runs normally, and never crashes.
+
+The engine under test is built with the undefined-behaviour sanitizer in trap mode, so an overflow or a
+misaligned access would be a signal. MANIFEST is rewritten each time: the hashes do not protect the engine
+here.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daypack.errors import BundleError
+from daypack.runtime.build import NATIVE
+from daypack.runtime.bundle import write_manifest
+from daypack.runtime.plan_file import Call, PlanFile
+from daypack.runtime.plan_format import read_plan, write_plan
+from daypack.runtime.plan_records import HEADER, SECTIONS
+
+#: Values that leave a runnable plan, perhaps one that does something else; then the exit statuses it may
+#: have. A scalar's place may be moved inside the arena (6: what lies there is no loss, 2: it overwrites ids).
+HARMLESS = {
+    "header.window": {0, 2},
+    "header.save_steps": {0},
+    "header.budget_bytes": {0},
+    "header.arena_bytes": {0},
+    "header.version_minor": {0},
+    "header.loss_offset_bytes": {0, 6},
+    "header.weight_offset_bytes": {0},
+    "header.target_arch": {5},
+    "features": {0, 5},
+    "operands": {0, 2, 6},
+    "inputs.bound": {0, 2},
+    "inputs.ignore": {0, 2},
+    "inputs.has_ignore": {0, 2},
+    "inputs.dtype": {0},
+    "kernels.name_offset": {0},
+    "kernels.name_bytes": {0},
+    "phases.symbol_offset": {0},
+    "phases.symbol_bytes": {0},
+    "inputs.name_offset": {0},
+    "inputs.name_bytes": {0},
+    "setup.source": {0, 6},
+    "setup.arena_offset_bytes": {0, 6},
+    "setup.size_bytes": {0},
+    "setup.index": {0},
+    "setup.op": {0},
+    "steps.op": {0},
+    "steps.arena_offset_bytes": {0, 6},
+    "steps.size_bytes": {0, 6},
+    "steps.index": {0},
+    "state.arena_offset_bytes": {0, 6},
+    "strings": {0},
+}
+
+
+def fields(plan: bytes) -> Iterator[tuple[str, int, np.dtype[Any]]]:
+    """(name, offset, integer dtype) of every integer of the file; of bytes and plain lists, the first few."""
+    header = np.frombuffer(plan, HEADER, count=1)[0]
+    yield from record_fields("header", 0, HEADER)
+    for name, dtype in SECTIONS.items():
+        offset, count = int(header[name]["offset_bytes"]), int(header[name]["count"])
+        for index in range(count if dtype.fields else min(count, 6)):
+            yield from record_fields(name, offset + index * dtype.itemsize, dtype)
+
+
+def record_fields(name: str, offset: int, dtype: np.dtype[Any]) -> Iterator[tuple[str, int, np.dtype[Any]]]:
+    if dtype.fields is None:
+        base, shape = dtype.subdtype or (dtype, (1,))
+        yield from ((name, offset + index * base.itemsize, base) for index in range(min(shape[0], 4)))
+        return
+    for field, (element, place, *_) in dtype.fields.items():
+        yield from record_fields(f"{name}.{field}", offset + place, element)
+
+
+def hostile_values(found: int, dtype: np.dtype[Any]) -> set[int]:
+    bits = 8 * dtype.itemsize
+    values = {0, found + 1, found - 1, found ^ 64, 1 << (bits - 1), (1 << bits) - 1, (1 << bits) - 64}
+    return {value % (1 << bits) for value in values} - {found % (1 << bits)}
+
+
+@pytest.fixture
+def hostile(make_case: Callable[..., Any], example: Any) -> Any:
+    """A plan with every kind of record and instruction."""
+    feature = {"x86_64": "sse2", "aarch64": "neon"}[example.HOST]
+    return make_case(variant="trapping", cpu_features=(feature,))
+
+
+def run_with(case: Any, plan: bytes) -> Any:
+    (case.bundle / "plan.bin").write_bytes(plan)
+    write_manifest(case.bundle)
+    run = case.run("--steps", "1", "--threads", "2", "--fresh")
+    assert run.status in (0, 2, 4, 5, 6), (run, "died by a signal")
+    return run
+
+
+def test_every_integer_with_hostile_values(hostile: Any, example: Any) -> None:
+    original = (hostile.bundle / "plan.bin").read_bytes()
+    seen: set[str] = set()
+    surprises: list[tuple[str, int, dict[str, Any]]] = []
+    for name, offset, dtype in fields(original):
+        found = int(np.frombuffer(original, dtype, count=1, offset=offset)[0])
+        for value in sorted(hostile_values(found, dtype)):
+            plan = bytearray(original)
+            plan[offset : offset + dtype.itemsize] = value.to_bytes(dtype.itemsize, "little")
+            run = run_with(hostile, bytes(plan))
+            where = f"{name} at {offset}: {found} -> {value}"
+            if run.status not in HARMLESS.get(name, set()) | {4}:
+                surprises.append((where, run.status, run.events[-1]))
+            if run.status == 4:
+                seen.add(run.message)
+            check_reader(bytes(plan), where)
+    for plan in crafted_plans(hostile.plan, example):
+        run = run_with(hostile, plan)
+        assert run.status == 4, run
+        seen.add(run.message)
+    assert surprises == []
+    assert missing_checks(seen) == set()
+
+
+def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
+    """What takes more than one wrong integer."""
+    yield write_plan(replace(plan, kernels=plan.kernels[:-1]))
+
+    # The last operand is zero and its section ends in padding: one operand less leaves a well-formed file.
+    last = example.call(1, "a", "x", "y")
+    count = sum(len(item.operands) for item in plan.steps if isinstance(item, Call)) + 2 * len(plan.inputs)
+    more = next(more for more in range(1, 9) if (count + 3 * more) % 8 in (2, 3))
+    data = bytearray(write_plan(replace(plan, steps=(*plan.steps, *[last] * more))))
+    place = header_offset("operands") + 8
+    data[place : place + 8] = struct.pack("<Q", count + 3 * more - 1)
+    yield bytes(data)
+
+    # Two state tensors of 2^63 bytes each, in an arena that has room for either.
+    data = bytearray(write_plan(replace(plan, budget_bytes=0)))
+    place = header_offset("arena_bytes")
+    data[place : place + 8] = struct.pack("<Q", (1 << 64) - 64)
+    (state,) = struct.unpack_from("<Q", data, header_offset("state"))
+    for index in range(2):
+        data[state + 16 * index + 8 : state + 16 * index + 16] = struct.pack("<Q", 1 << 63)
+    yield bytes(data)
+
+
+def header_offset(field: str) -> int:
+    assert HEADER.fields is not None
+    return HEADER.fields[field][1]
+
+
+def check_reader(plan: bytes, where: str) -> None:
+    """The Python reader refuses with a BundleError or reads a plan that writes the same bytes."""
+    try:
+        read = read_plan(plan)
+    except BundleError:
+        return
+    assert write_plan(read) == plan, where
+
+
+def missing_checks(seen: set[str]) -> set[tuple[str, str]]:
+    """The (field, expected) pairs of checks.c that no message had."""
+    source = (NATIVE / "src" / "checks.c").read_text()
+    pairs: set[tuple[str, str]] = set()
+    for line in re.findall(r"EXPECT\(((?:[^;]|\n)*?)\);", source):
+        texts = re.findall(r'"([^"]*)"', line)
+        if len(texts) >= 2 or "at," in line:
+            pairs.add((texts[-2] if len(texts) >= 2 else "record", texts[-1]))
+    assert len(pairs) > 40
+    patterns = {pair: f".{pair[0]}: expected {pair[1]}, found " for pair in pairs}
+    return {pair for pair, text in patterns.items() if not any(text in message for message in seen)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_bytes(hostile: Any, seed: int) -> None:
+    original = (hostile.bundle / "plan.bin").read_bytes()
+    rng = random.Random(seed)
+    for _ in range(100):
+        plan = bytearray(original)
+        offset = rng.randrange(len(plan))
+        plan[offset] ^= rng.randrange(1, 256)
+        run_with(hostile, bytes(plan))
+        check_reader(bytes(plan), f"byte {offset}")
+
+
+def test_every_truncation_is_refused(hostile: Any) -> None:
+    original = (hostile.bundle / "plan.bin").read_bytes()
+    for size in {*range(0, len(original), 97), 295, 296, 297, len(original) - 1}:
+        for plan in (original[:size], patched_size(original[:size])):
+            assert run_with(hostile, plan).status == 4
+            with pytest.raises(BundleError):
+                read_plan(plan)
+
+
+def patched_size(plan: bytes) -> bytes:
+    """The header agrees with the truncated size."""
+    return plan[:16] + struct.pack("<Q", len(plan)) + plan[24:] if len(plan) >= 24 else plan
