@@ -23,7 +23,7 @@ static counter counters[] = {{"has_feature", 0},    {"stop_requested", 0}, {"ope
                              {"open_directory", 0}, {"make_directory", 0}, {"lock", 0},       {"file_bytes", 0},
                              {"read_at", 0},        {"write", 0},          {"sync", 0},       {"close", 0},
                              {"rename", 0},         {"remove", 0},         {"map", 0},        {"start_thread", 0},
-                             {"peak_rss_bytes", 0}};
+                             {"peak_rss_bytes", 0}, {"print", 0}};
 
 static int fails(const char *name) {
   int result = 0;
@@ -52,7 +52,7 @@ static int64_t read_at(int file, void *data, size_t size, uint64_t offset) {
   return real->read_at(file, data, size > 7 ? size / 2 : size, offset); /* always partial */
 }
 static int64_t write_some(int file, const void *data, size_t size) {
-  if (fails("write")) return -ENOSPC;
+  if (fails(file > 2 ? "write" : "print")) return -ENOSPC; /* print: standard output and error */
   return real->write(file, data, size > 4096 ? 4096 : size);
 }
 static int sync_file(int file) { return fails("sync") ? -EIO : real->sync(file); }
