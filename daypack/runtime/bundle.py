@@ -150,7 +150,7 @@ def read_bundle_plan(directory: Path) -> PlanFile:
     try:
         return read_plan(path.read_bytes())
     except BundleError as error:
-        raise BundleError(f"{path}: {error.message}") from None
+        raise BundleError(f"{path}: {error.message.removeprefix('plan: ')}") from None
 
 
 def sha256_of(path: Path) -> str:
@@ -213,14 +213,14 @@ def _check_size(directory: Path, entry: FileEntry) -> None:
 
 
 def _check_weights(path: Path, plan: PlanFile) -> None:
-    size = path.stat().st_size
-    for instruction in (*plan.setup, *plan.steps):
-        if isinstance(instruction, Read) and instruction.file is FileKind.WEIGHTS:
-            end = instruction.file_offset_bytes + instruction.size_bytes
-            if end > size:
-                raise BundleError(
-                    f"{path}: expected at least {end} bytes, which the plan reads, found {size}"
-                )
+    ends = [
+        instruction.file_offset_bytes + instruction.size_bytes
+        for instruction in (*plan.setup, *plan.steps)
+        if isinstance(instruction, Read) and instruction.file is FileKind.WEIGHTS
+    ]
+    needed, found = max(ends, default=0), path.stat().st_size
+    if found < needed:
+        raise BundleError(f"{path}: expected at least {needed} bytes, which the plan reads, found {found}")
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from daypack.runtime.plan_file import (
     Read,
     Zero,
 )
-from daypack.runtime.state_file import state_layout
+from daypack.runtime.state_file import METADATA_KEY, state_layout
 
 #: Sizes and counts stay below these, so that sums of two cannot overflow 64 (32) bits.
 MAX_BYTES = 1 << 62
@@ -45,6 +45,8 @@ def check_plan(plan: PlanFile) -> None:
         _check_input(entry)
     _check_unique("state tensor", [tensor.name for tensor in plan.state])
     for tensor in plan.state:
+        if tensor.name == METADATA_KEY:
+            _refuse("state tensor names", f"another than safetensors' own {METADATA_KEY}", repr(tensor.name))
         if tensor.dtype not in DTYPE_BYTES:
             _refuse(f"state {tensor.name!r} dtype", f"one of {', '.join(DTYPE_BYTES)}", repr(tensor.dtype))
         _check_between(f"state {tensor.name!r} size_bytes", tensor.size_bytes, 1, MAX_BYTES)

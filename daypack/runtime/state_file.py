@@ -21,6 +21,7 @@ from daypack.errors import BundleError
 from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, StateTensor
 
 NAME = "state.safetensors"
+METADATA_KEY = "__metadata__"
 _METADATA = {"daypack": "state 1"}
 
 #: numpy dtype name -> safetensors code, for the dtypes that numpy has
@@ -52,7 +53,7 @@ class StateLayout:
 
 def state_layout(tensors: Sequence[StateTensor]) -> StateLayout:
     """Lay the tensors out in the given order, without holes; the header is padded with spaces to 64 bytes."""
-    entries: dict[str, Any] = {"__metadata__": _METADATA}
+    entries: dict[str, Any] = {METADATA_KEY: _METADATA}
     begin = 0
     begins: list[int] = []
     for tensor in tensors:
@@ -115,7 +116,7 @@ def parse_header(header: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
         raise ValueError("not an object")
     found: list[tuple[str, str, tuple[int, ...]]] = []
     for name, entry in cast("dict[str, Any]", entries).items():
-        if name == "__metadata__":
+        if name == METADATA_KEY:
             continue
         try:
             dtype, shape = str(entry["dtype"]), tuple(int(dim) for dim in entry["shape"])
