@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
+from tvm.ir import TensorLoad
 
 from daypack.compiler import ops
 from daypack.compiler.graph import StepGraph, Value
@@ -25,6 +26,11 @@ Access = Callable[[Index], Any]
 def memory_dtype(dtype: str) -> str:
     """The element type of a value in the arena: a bool is one byte."""
     return "uint8" if dtype == "bool" else dtype
+
+
+def is_local(buffer: Any) -> bool:
+    """Whether a buffer is an array in registers."""
+    return str(buffer.ty.storage_scope) == "local"
 
 
 class Program:
@@ -72,17 +78,21 @@ class Program:
 class Scope:
     """The statements of one loop body, with memory of what they have computed."""
 
-    def __init__(self, program: Program, parent: Scope | None = None, loops: Sequence[Ix] = ()) -> None:
+    def __init__(
+        self, program: Program, parent: Scope | None = None, loops: Sequence[Ix] = (), lane: Ix | None = None, width: int = 1
+    ) -> None:
         self.program = program
         self.parent = parent
         self.loops = frozenset(name for ix in loops for name in ix.deps)
         self.statements: list[Any] = []
+        self.allocations: list[Any] = parent.allocations if parent else []
+        self.lane, self.width = lane or Ix(0), width
         self.bound: dict[int, Access] = parent.bound.copy() if parent else {}
         self._memo: dict[Any, tuple[Any, Index]] = {}
 
-    def inside(self, *loops: Ix) -> Scope:
-        """The scope of a loop nested in this one."""
-        return Scope(self.program, self, loops)
+    def inside(self, *loops: Ix, lane: Ix | None = None, width: int = 1) -> Scope:
+        """The scope of loops nested in this one; `lane` is the variable of a vector loop of `width` elements."""
+        return Scope(self.program, self, loops if lane is None else (*loops, lane), lane, width)
 
     def home(self, deps: frozenset[str]) -> Scope:
         """The outermost scope in which an expression of these loop variables can be computed."""
@@ -92,12 +102,21 @@ class Scope:
         return scope
 
     def name(self, expr: Any) -> Any:
-        """Give an intermediate a name so that it is computed once."""
+        """Give an intermediate a name so that it is computed once.
+
+        The name is an element of a local array, which LLVM keeps in a register. It is not a `Bind`: TVM's simplifier
+        substitutes bound expressions back into their uses, and a chain in which each is used twice (a threefry
+        round) then grows exponentially.
+        """
         if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or expr.ty.dtype == "bool":
-            return expr  # TVM cannot bind a vector of bool; comparisons of named values stay short
-        var = tirx.Var(self.program.fresh("t"), expr.ty)
-        self.statements.append(tirx.Bind(var, expr))
-        return var
+            return expr  # bools are comparisons of named values and stay short
+        if isinstance(expr, TensorLoad) and is_local(expr.source):
+            return expr
+        local = tirx.decl_buffer((self.width,), expr.ty.dtype, self.program.fresh("t"), scope="local")
+        self.allocations.append(tirx.AllocBuffer(local))
+        at = [self.lane.tir()]
+        self.statements.append(tirx.BufferStore(local, expr, at))
+        return tirx.BufferLoad(local, at)
 
     def store(self, buffer: Any, offset: Ix, expr: Any, dtype: str) -> None:
         """Write one element; a bool becomes a byte."""

@@ -28,14 +28,16 @@ class PhaseCode:
 class KernelCode:
     """A kernel before compilation.
 
-    Arguments are the body's inputs, its outputs, then `workspace_bytes` arrays. `flops` and `bytes_moved` price it.
-    `in_place` says which (input, output) pairs may share memory.
+    Arguments are the body's inputs, its outputs, then `workspace_bytes` arrays. 
+    `in_place`: an output may share memory with an input of its size. `overwrites`: the first output must share memory
+    with that input.
     """
 
     phases: tuple[PhaseCode, ...]
     workspace_bytes: tuple[int, ...] = ()
     scratch_bytes: int = 0
     in_place: bool = False
+    overwrites: int | None = None
     schedule: str = ""
 
 
@@ -71,7 +73,7 @@ def across(
     if whole:
         outer = scope.program.loop_variable("v", whole)
         lane = scope.program.loop_variable("l", lanes)
-        inner = scope.inside(outer, lane)
+        inner = scope.inside(outer, lane=lane, width=lanes)
         body(inner, first + outer * lanes + lane, lambda width: lane)
         vector = loop(lane, lanes, inner.statements, tirx.ForKind.VECTORIZED)
         scope.statements.append(loop(outer, whole, [vector]))
@@ -92,7 +94,6 @@ class Phase:
     tile: Ix = field(init=False)
     scope: Scope = field(init=False)
     stage: Any = field(init=False)
-    allocations: list[Any] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.tile = self.program.loop_variable("tile", self.tiles)
@@ -102,7 +103,7 @@ class Phase:
     def local(self, elements: int, dtype: str = "float32") -> Any:
         """A small array in registers or on the thread's stack."""
         buffer = tirx.decl_buffer((elements,), dtype, self.program.fresh("local"), scope="local")
-        self.allocations.append(tirx.AllocBuffer(buffer))
+        self.scope.allocations.append(tirx.AllocBuffer(buffer))
         return buffer
 
     def finish(self, scratch_elements: int = 0, scratch: Any = None) -> Any:
@@ -113,11 +114,11 @@ class Phase:
         pointer = scratch[0] if scratch else tirx.Var("scratch_p", PointerType(PrimType("float32")))
         outer = self.scope.parent
         hoisted = outer.statements if outer else []
-        tiles = loop(self.tile, end - begin, [*self.allocations, *self.scope.statements], start=begin)
+        tiles = loop(self.tile, end - begin, self.scope.statements, start=begin)
         declared = [tirx.DeclBuffer(buffer, data=p) for p, buffer in self.program.parameters]
         if scratch:
             declared.append(tirx.DeclBuffer(scratch[1], data=scratch[0]))
-        body = sequence([*declared, *hoisted, tiles])
+        body = sequence([*declared, *self.scope.allocations, *hoisted, tiles])
         parameters = [p for p, _ in self.program.parameters]
         return tirx.PrimFunc([*parameters, pointer, self.stage, begin, end], body)
 

@@ -96,7 +96,7 @@ def across_partials(scope: Scope, columns: int, lanes: int, body: Callable[[Scop
         unroll = PARTIALS // lanes
         for part in range(unroll if lanes > 1 else 1):
             lane = program.loop_variable("l", lanes if lanes > 1 else PARTIALS)
-            inner = scope.inside(block, lane)
+            inner = scope.inside(block, lane=lane, width=lanes) if lanes > 1 else scope.inside(block, lane)
             at = lane + part * lanes
             body(inner, start + block * PARTIALS + at, at)
             kind = tirx.ForKind.VECTORIZED if lanes > 1 else tirx.ForKind.SERIAL
@@ -106,7 +106,7 @@ def across_partials(scope: Scope, columns: int, lanes: int, body: Callable[[Scop
     vectors = rest // lanes if lanes > 1 else 0
     if vectors:
         vector, lane = program.loop_variable("v", vectors), program.loop_variable("l", lanes)
-        inner = scope.inside(vector, lane)
+        inner = scope.inside(vector, lane=lane, width=lanes)
         at = vector * lanes + lane
         body(inner, start + at + done, at)
         scope.statements.append(loop(vector, vectors, [loop(lane, lanes, inner.statements, tirx.ForKind.VECTORIZED)]))

@@ -26,11 +26,19 @@ def _rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
         return None
     if folded := _evaluated(rewriter, node):
         return (folded,)
+    if _reduces_nothing(node):
+        return (rewriter.node("reshape", node.inputs, node.output, {}, node.source),)
     if (same := _unchanged(rewriter, node)) is not None:
         return (same,)
     if (uniform := _uniform(rewriter, node)) is not None:
         return (uniform,)
     return None
+
+
+def _reduces_nothing(node: Node) -> bool:
+    """A reduction over dimensions of one element moves no data."""
+    axes = node.attrs.get("axes", ())
+    return node.op in ops.REDUCTIONS and all(node.inputs[0].shape[d] == 1 for d in axes)
 
 
 def _evaluated(rewriter: Rewriter, node: Node) -> Value | None:
