@@ -1,8 +1,8 @@
 """C sources and a kernel object -> one static engine executable for a target.
 
-The engine's own code is compiled once a target and kept in a cache whose key is the hash of the sources, the
-flags and the compiler's version; a build then compiles only the trampolines to its kernels and links. Zig
-brings compiler, libc and linker, so any host builds for any target.
+The engine's own code is compiled once a target and kept in a cache whose key is the hash of the sources, of
+this file and of the compiler's version; a build then compiles only the trampolines to its kernels and links.
+Zig brings compiler, libc and linker, so any host builds for any target.
 """
 
 from __future__ import annotations
@@ -181,7 +181,18 @@ def _compile_engine(
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix="compiling-") as parent:
         building = Path(parent) / "objects"
         building.mkdir()
-        _zig(building, "cc", "-target", triple, *_C_FLAGS, *extra_flags, "-c", *map(str, sources))
+        _zig(
+            building,
+            "cc",
+            "-target",
+            triple,
+            *_C_FLAGS,
+            *extra_flags,
+            "-c",
+            *map(str, sources),
+            "-o",
+            "engine.o",
+        )
         for name, cpu in _SHIM_CPUS[triple].items():
             shim = ("-target", triple, f"-mcpu={cpu}", "-OReleaseFast", "-fstrip", "-fsingle-threaded")
             _zig(building, "build-obj", str(NATIVE / "shim.zig"), *shim, f"-femit-bin=sha256_{name}.o")
@@ -199,11 +210,10 @@ def _cache_root() -> Path:
 def _cache_key(triple: str, sources: Sequence[Path], extra_flags: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     headers = sorted((NATIVE / "include").glob("*.h")) + sorted((NATIVE / "src").glob("*.h"))
-    for path in [*headers, *sources, NATIVE / "shim.zig"]:
+    for path in [Path(__file__), *headers, *sources, NATIVE / "shim.zig"]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    flags = [flag for flag in _C_FLAGS if not flag.startswith("-I")]
-    digest.update(repr((triple, flags, extra_flags, _zig_version())).encode())
+    digest.update(repr((triple, extra_flags, _zig_version())).encode())
     return digest.hexdigest()[:32]
 
 
