@@ -43,8 +43,11 @@ def test_the_engine_is_small_and_static(
         elf[:4] == b"\x7fELF" and struct.unpack_from("<H", elf, 18)[0] == {"x86_64": 62, "aarch64": 183}[arch]
     )
     (offset,), (size, count) = struct.unpack_from("<Q", elf, 32), struct.unpack_from("<HH", elf, 54)
-    kinds = {struct.unpack_from("<I", elf, offset + index * size)[0] for index in range(count)}
-    assert 3 not in kinds and 2 not in kinds, "no interpreter, nothing dynamic"
+    segments = [struct.unpack_from("<IIQQQQQQ", elf, offset + index * size) for index in range(count)]
+    assert not {2, 3} & {kind for kind, *_ in segments}, "no interpreter, nothing dynamic"
+    if arch == "aarch64":
+        alignments = {alignment for kind, *_, alignment in segments if kind == 1}
+        assert min(alignments) >= 16384, "new phones have pages of 16 KB"
 
 
 def test_a_second_build_only_links_and_is_the_same(
