@@ -12,7 +12,7 @@ from daypack.errors import BudgetInfeasible
 class ForcedBy:
     """One value that is resident in the moment that forces the bound."""
 
-    id: int
+    id: int | str
     name: str
     size_bytes: int
 
@@ -57,4 +57,29 @@ class PlanInfeasible(BudgetInfeasible):
                 {"id": value.id, "name": value.name, "size_bytes": value.size_bytes}
                 for value in self.forced_by
             ],
+        }
+
+
+class LayoutInfeasible(BudgetInfeasible):
+    """No layout within the capacity: the smallest arena found, and the load that no arena goes below."""
+
+    def __init__(self, capacity_bytes: int, smallest_feasible_bytes: int, bound_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.smallest_feasible_bytes = smallest_feasible_bytes
+        self.bound_bytes = bound_bytes
+        verdict = (
+            "no layout can fit it" if capacity_bytes < bound_bytes else "no layout was found that fits it"
+        )
+        super().__init__(
+            f"capacity of {capacity_bytes} bytes: {verdict}; the buffers alive together at one moment need "
+            f"{bound_bytes} bytes, the smallest arena found has {smallest_feasible_bytes} bytes"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """The object that ``--json`` prints."""
+        return {
+            "error": "layout-infeasible",
+            "capacity_bytes": self.capacity_bytes,
+            "smallest_feasible_bytes": self.smallest_feasible_bytes,
+            "bound_bytes": self.bound_bytes,
         }

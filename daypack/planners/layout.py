@@ -7,6 +7,7 @@ order usually meets it; tight instances go to `layout_search`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,52 @@ def lay_out(buffers: Sequence[Buffer], *, alignment_bytes: int = 64) -> Layout:
     bound = max_load(columns)
     offsets = best_first_fit(columns, bound)
     return make_layout(buffers, offsets)
+
+
+def fit(
+    buffers: Sequence[Buffer],
+    *,
+    capacity_bytes: int | None = None,
+    alignment_bytes: int = 64,
+    time_limit_s: float = 10.0,
+    seed: int = 0,
+) -> Layout:
+    """First fit, then the search of `layout_search` until the capacity, the load or the time limit is met.
+
+    With a capacity, any layout within it will do; without one the smallest arena found is the answer. The
+    result may be above the capacity: the caller decides what that means.
+    """
+    check_buffers(buffers, alignment_bytes)
+    until = time.monotonic() + time_limit_s
+    columns = columns_of(buffers, alignment_bytes)
+    bound = max_load(columns)
+    offsets = best_first_fit(columns, bound if capacity_bytes is None else max(bound, capacity_bytes))
+    if time_limit_s > 0:
+        offsets = _tighten(columns, offsets, capacity_bytes, until, seed)
+    return make_layout(buffers, offsets)
+
+
+def _tighten(columns: Columns, offsets: Longs, capacity: int | None, until: float, seed: int) -> Longs:
+    """Aim at the capacity, or at the load and then between the load and what is known to do."""
+    from daypack.planners.layout_search import Verdict, within
+
+    low, high = max_load(columns), _total(columns, offsets)
+    target, patience = (low, 0.5) if capacity is None else (capacity, 1.0)
+    while high > (low if capacity is None else capacity) and low < high and time.monotonic() < until:
+        now = time.monotonic()
+        outcome = within(columns, target, now + (until - now) * patience, seed)
+        if outcome.verdict is Verdict.FOUND:
+            offsets, high = outcome.offsets, _total(columns, outcome.offsets)
+        else:
+            low = target + 1
+        if capacity is not None:
+            break
+        target, patience = (low + high) // 2, 0.25
+    return offsets
+
+
+def _total(columns: Columns, offsets: Longs) -> int:
+    return int((offsets + columns.size).max(initial=0))
 
 
 def make_layout(buffers: Sequence[Buffer], offsets: Longs) -> Layout:
@@ -114,7 +161,7 @@ def best_first_fit(columns: Columns, bound: int) -> Longs:
     best_total = -1
     for order in first_fit_orders(columns):
         offsets = first_fit_offsets(order, columns.lower, columns.upper, columns.size)
-        total = int((offsets + columns.size).max(initial=0))
+        total = _total(columns, offsets)
         if best_total < 0 or total < best_total:
             best, best_total = offsets, total
         if best_total <= bound:

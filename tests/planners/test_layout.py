@@ -35,7 +35,8 @@ def test_any_buffers_get_a_sound_layout(rows, alignment_bytes):
 
 
 def test_a_window_of_many_micro_steps_is_laid_out_fast_and_near_its_load():
-    """Forward and backward of 8 micro-steps over 300 nodes: lives nest like brackets, some span the window."""
+    """Forward and backward of 8 micro-steps over 300 nodes: lives nest like brackets, some span the
+    window."""
     rng = random.Random(1)
     rows: list[tuple[int, int, int]] = []
     for micro in range(8):
