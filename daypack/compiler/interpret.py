@@ -310,20 +310,24 @@ def _dot(node: Node, arrays: Sequence[Array]) -> Any:
     rhs_free = [d for d in range(rhs.ndim) if d not in (*at["rhs_batch"], *at["rhs_contract"])]
     batch = [lhs.shape[d] for d in at["lhs_batch"]]
     inner = math.prod(lhs.shape[d] for d in at["lhs_contract"])
-    left = lhs.transpose(*at["lhs_batch"], *lhs_free, *at["lhs_contract"]).reshape(math.prod(batch), -1, inner)
-    right = rhs.transpose(*at["rhs_batch"], *at["rhs_contract"], *rhs_free).reshape(math.prod(batch), inner, -1)
+    left = lhs.transpose(*at["lhs_batch"], *lhs_free, *at["lhs_contract"]).reshape(
+        math.prod(batch), -1, inner
+    )
+    right = rhs.transpose(*at["rhs_batch"], *at["rhs_contract"], *rhs_free).reshape(
+        math.prod(batch), inner, -1
+    )
     wide = np.float32 if left.dtype.kind in "fV" else left.dtype
     return np.matmul(left.astype(wide), right.astype(wide)).reshape(node.output.shape)
 
 
-def _spread(a: Array, dims: Sequence[int], padding: Sequence[Sequence[int]], dilation: Sequence[int], fill: Any) -> Array:
+def _spread(
+    a: Array, dims: Sequence[int], padding: Sequence[Sequence[int]], dilation: Sequence[int], fill: Any
+) -> Array:
     """Dilate and pad the spatial dimensions `dims` (negative padding crops)."""
     config = [(0, 0, 0)] * a.ndim
     for d, (low, high), step in zip(dims, padding, dilation, strict=True):
         config[d] = (int(low), int(high), int(step) - 1)
-    shape = tuple(
-        s + max(s - 1, 0) * i + lo + hi for s, (lo, hi, i) in zip(a.shape, config, strict=True)
-    )
+    shape = tuple(s + max(s - 1, 0) * i + lo + hi for s, (lo, hi, i) in zip(a.shape, config, strict=True))
     node = Node("pad", (), (Value(0, shape, str(a.dtype)),), {"config": tuple(config)})
     return _pad(node, (a, np.asarray(fill, a.dtype)))
 
@@ -350,9 +354,14 @@ def _conv(node: Node, arrays: Sequence[Array]) -> Any:
             data = lhs[:, g * channels : (g + 1) * channels]
         for tap in np.ndindex(*rhs.shape[2:]):
             where = tuple(
-                slice(t, t + (n - 1) * s + 1, s) for t, n, s in zip(tap, out_shape[2:], at["strides"], strict=True)
+                slice(t, t + (n - 1) * s + 1, s)
+                for t, n, s in zip(tap, out_shape[2:], at["strides"], strict=True)
             )
-            part = np.tensordot(data[(slice(None), slice(None), *where)], weights[(slice(None), slice(None), *tap)], ([1], [1]))
+            part = np.tensordot(
+                data[(slice(None), slice(None), *where)],
+                weights[(slice(None), slice(None), *tap)],
+                ([1], [1]),
+            )
             out[:, g * features : (g + 1) * features] += np.moveaxis(part, -1, 1)
     return np.transpose(out, np.argsort(at["out_spec"]))
 
@@ -373,7 +382,8 @@ def _reduce_window(node: Node, arrays: Sequence[Array]) -> Any:
 
 def _taps(tap: Sequence[int], shape: Sequence[int], strides: Sequence[int], dilation: Sequence[int]) -> Any:
     return tuple(
-        slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in zip(tap, shape, strides, dilation, strict=True)
+        slice(t * d, t * d + (n - 1) * s + 1, s)
+        for t, n, s, d in zip(tap, shape, strides, dilation, strict=True)
     )
 
 
@@ -437,13 +447,19 @@ _RULES: dict[str, Rule] = {
     "erf": _f32(_erf),
     "erfc": _f32(_erfc),
     "is_finite": _plain(np.isfinite),
-    "not": lambda node, arrays: np.logical_not(arrays[0]) if arrays[0].dtype == bool else np.invert(arrays[0]),
+    "not": lambda node, arrays: (
+        np.logical_not(arrays[0]) if arrays[0].dtype == bool else np.invert(arrays[0])
+    ),
     "square": _plain(np.square),
-    "integer_pow": lambda node, arrays: np.power(arrays[0].astype(np.float64), node.attrs["y"])
-    if arrays[0].dtype.kind == "f"
-    else arrays[0] ** node.attrs["y"],
+    "integer_pow": lambda node, arrays: (
+        np.power(arrays[0].astype(np.float64), node.attrs["y"])
+        if arrays[0].dtype.kind == "f"
+        else arrays[0] ** node.attrs["y"]
+    ),
     "convert_element_type": _convert,
-    "bitcast_convert_type": lambda node, arrays: np.ascontiguousarray(arrays[0]).view(numpy_dtype(node.output.dtype)),
+    "bitcast_convert_type": lambda node, arrays: np.ascontiguousarray(arrays[0]).view(
+        numpy_dtype(node.output.dtype)
+    ),
     "population_count": _plain(np.bitwise_count),
     "add": _plain(np.add),
     "sub": _plain(np.subtract),

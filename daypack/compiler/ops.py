@@ -14,27 +14,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-UNARY = frozenset(
-    "neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh acosh atanh "
-    "abs sign floor ceil round erf erfc is_finite not square integer_pow convert_element_type "
-    "bitcast_convert_type population_count clz erf_inv lgamma".split()
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+UNARY = _names(
+    "neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh acosh "
+    "atanh abs sign floor ceil round erf erfc is_finite not square integer_pow convert_element_type "
+    "bitcast_convert_type population_count clz erf_inv lgamma"
 )
-BINARY = frozenset(
+BINARY = _names(
     "add sub mul div rem max min pow atan2 and or xor shift_left shift_right_logical shift_right_arithmetic "
-    "eq ne lt le gt ge nextafter".split()
+    "eq ne lt le gt ge nextafter"
 )
-TERNARY = frozenset("select_n clamp".split())
+TERNARY = _names("select_n clamp")
 ELEMENTWISE = UNARY | BINARY | TERNARY | {"threefry2x32"}
-GENERATORS = frozenset(("constant", "iota"))
-VIEWS = frozenset(
-    "broadcast_in_dim reshape transpose slice rev pad concatenate dynamic_slice dynamic_update_slice gather".split()
+GENERATORS = _names("constant iota")
+VIEWS = _names(
+    "broadcast_in_dim reshape transpose slice rev pad concatenate dynamic_slice dynamic_update_slice gather"
 )
-REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor".split())
-ARG_REDUCTIONS = frozenset(("argmax", "argmin"))
-CONTRACTIONS = frozenset(("dot_general", "conv_general_dilated"))
-WINDOWS = frozenset("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add".split())
-SCANS = frozenset("cumsum cumprod cummax cummin cumlogsumexp".split())
-SCATTERS = frozenset("scatter scatter-add".split())
+REDUCTIONS = _names("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor")
+ARG_REDUCTIONS = _names("argmax argmin")
+CONTRACTIONS = _names("dot_general conv_general_dilated")
+WINDOWS = _names("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add")
+SCANS = _names("cumsum cumprod cummax cummin cumlogsumexp")
+SCATTERS = _names("scatter scatter-add")
 ALL = (
     ELEMENTWISE
     | GENERATORS
@@ -49,7 +54,7 @@ ALL = (
 )
 
 Params = Mapping[str, Any]
-_RENAMED = {"add_any": "add", "argsort": "sort"}
+_RENAMED = {"add_any": "add"}
 
 
 def from_primitive(name: str, params: Params) -> tuple[str, dict[str, Any]] | None:

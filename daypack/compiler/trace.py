@@ -112,7 +112,9 @@ class _Tracer:
         self.builder = GraphBuilder(name)
         self._scalars: dict[tuple[str, str], Value] = {}
         self._arrays: dict[int, Value] = {}
-        self.origin = ""  # the user's line, while one of his primitives is being replaced by a trace of its own
+        self.origin = (
+            ""  # the user's line, while one of his primitives is being replaced by a trace of its own
+        )
         self._keep: list[Any] = []  # arrays whose id() is a key above must stay alive
 
     def inline(self, closed: Any, arguments: Sequence[Value]) -> list[Value]:
@@ -187,7 +189,12 @@ class _Tracer:
         return outputs
 
     def append(
-        self, op: str, inputs: Sequence[Value], outputs: Sequence[Value], attrs: Mapping[str, Any], source: str
+        self,
+        op: str,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        attrs: Mapping[str, Any],
+        source: str,
     ) -> None:
         node = Node(op, tuple(inputs), tuple(outputs), MappingProxyType(dict(attrs)), source)
         self.builder.nodes.append(node)
@@ -233,10 +240,11 @@ def _unknown(eqn: Any, source: str) -> TraceError:
 
 
 _CALLS = frozenset(
-    "jit pjit closed_call core_call remat remat2 checkpoint custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr "
-    "custom_lin composite core_closed_call xla_call run_state".split()
+    ["jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin", "composite", "core_closed_call", "xla_call", "run_state"]
 )
-_KEY_SHAPE_OPS = frozenset("slice squeeze reshape broadcast_in_dim transpose expand_dims dynamic_slice rev copy".split())
+_KEY_SHAPE_OPS = frozenset(
+    ["slice", "squeeze", "reshape", "broadcast_in_dim", "transpose", "expand_dims", "dynamic_slice", "rev", "copy"]
+)
 
 
 def _alias(tracer: _Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
@@ -265,7 +273,10 @@ def _scan(tracer: _Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
         rows.append(out[carries:])
     if p["reverse"]:
         rows.reverse()
-    ys = [_stack(tracer, [row[k] for row in rows], var.aval, source) for k, var in enumerate(eqn.outvars[carries:])]
+    ys = [
+        _stack(tracer, [row[k] for row in rows], var.aval, source)
+        for k, var in enumerate(eqn.outvars[carries:])
+    ]
     return [*carry, *ys]
 
 
@@ -353,7 +364,9 @@ def _over_keys(one: Callable[..., Any], rank: int) -> Callable[..., Any]:
 
 def _random_bits(eqn: Any, keys: Any) -> Any:
     p = eqn.params
-    return _over_keys(lambda k: threefry_prng_impl.random_bits(k, p["bit_width"], p["shape"]), keys.ndim - 1)(keys)
+    return _over_keys(lambda k: threefry_prng_impl.random_bits(k, p["bit_width"], p["shape"]), keys.ndim - 1)(
+        keys
+    )
 
 
 def _random_split(eqn: Any, keys: Any) -> Any:
@@ -381,8 +394,7 @@ _SPECIAL: dict[str, Callable[[_Tracer, Any, list[Value]], list[Value]]] = {
     "random_fold_in": _retraced(_random_fold_in),
     "random_seed": _retraced(_random_seed),
     **dict.fromkeys(
-        "random_wrap random_unwrap random_clone stop_gradient copy copy_p optimization_barrier pvary "
-        "sharding_constraint reduce_precision_noop name".split(),
+        ["random_wrap", "random_unwrap", "random_clone", "stop_gradient", "copy", "copy_p", "optimization_barrier", "pvary", "sharding_constraint", "reduce_precision_noop", "name"],
         _alias,
     ),
 }

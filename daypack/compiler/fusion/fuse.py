@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from daypack.compiler.fusion.groups import Group, form_groups
-from daypack.compiler.fusion.roots import choose_roots
+from daypack.compiler.fusion.roots import ANCHORS, choose_roots
 from daypack.compiler.graph import Input, Node, Output, Role, StepGraph
 
 
@@ -64,11 +64,7 @@ def _read_order(nodes: tuple[Node, ...], leaves: set[int]) -> list[int]:
 
 def _source(nodes: tuple[Node, ...]) -> str:
     """The line of the node that names the kernel best: its anchor, else its last operation with a line."""
-    from daypack.compiler.fusion.roots import ANCHORS
-
     for node in nodes:
         if node.op in ANCHORS and node.source:
             return node.source
     return next((n.source for n in reversed(nodes) if n.source), "")
-
-

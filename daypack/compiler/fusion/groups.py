@@ -11,6 +11,7 @@ order of execution stays possible (no path leaves the merged group and comes bac
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -120,7 +121,9 @@ class Grouping:
 
     def _try_merges(self, value_id: int) -> None:
         """Merge the group of a value with groups it reads from, nearest first, then with readers of its operands."""
-        leaves = sorted((x for x in self.roots.leaves[value_id] if x in self.group_of), key=self.order.__getitem__)
+        leaves = sorted(
+            (x for x in self.roots.leaves[value_id] if x in self.group_of), key=self.order.__getitem__
+        )
         for leaf in reversed(leaves):
             self._merge_if_possible(self.group_of[leaf], self.group_of[value_id])
         if self.groups[self.group_of[value_id]].kind is Kind.GEMM:
@@ -144,7 +147,9 @@ class Grouping:
         size = max(node.outputs[0].elements, node.inputs[0].elements if node.op in ops.REDUCTIONS else 0)
         if node.op not in ops.REDUCTIONS and node.op not in ops.ELEMENTWISE:
             return frozenset()
-        return frozenset(x for x in self.roots.leaves[value_id] if self.values[x].elements == size and size > 1)
+        return frozenset(
+            x for x in self.roots.leaves[value_id] if self.values[x].elements == size and size > 1
+        )
 
     def _merge_if_possible(self, first: int, second: int) -> None:
         if first == second:
@@ -155,7 +160,12 @@ class Grouping:
             return
         kind, domain, axes = merged
         self.groups[first] = Group(
-            kind, a.roots + b.roots, domain, axes, (a.after | b.after) - {first, second}, (a.before | b.before) - {first, second}
+            kind,
+            a.roots + b.roots,
+            domain,
+            axes,
+            (a.after | b.after) - {first, second},
+            (a.before | b.before) - {first, second},
         )
         del self.groups[second]
         self.group_of.update((root, first) for root in b.roots)
@@ -188,7 +198,9 @@ class Grouping:
     def _input_shape(self, group: Group) -> tuple[int, ...]:
         return self.producers[group.roots[0]].inputs[0].shape
 
-    def _accesses_allowed(self, a: Group, b: Group, merged: tuple[Kind, tuple[int, int], tuple[int, ...]]) -> bool:
+    def _accesses_allowed(
+        self, a: Group, b: Group, merged: tuple[Kind, tuple[int, int], tuple[int, ...]]
+    ) -> bool:
         """Members may read each other only at the element, or the row, being computed."""
         kind, domain, _ = merged
         for readers, read in ((a, b), (b, a)):
@@ -249,8 +261,6 @@ class Grouping:
 
     def _ordered(self) -> list[Group]:
         """A valid order that follows the original one."""
-        import heapq
-
         waiting = {n: len(g.before) for n, g in self.groups.items()}
         rank = {n: max(self.order[r] for r in g.roots) for n, g in self.groups.items()}
         ready = [(rank[n], n) for n, count in waiting.items() if count == 0]

@@ -16,13 +16,21 @@ from daypack.compiler.graph import Node, StepGraph, Value
 RECOMPUTE_WEIGHT = 48
 """Operations (an addition is 1) that a second kernel may repeat instead of reading the value."""
 
+
+def _weighing(weight: int, names: str) -> dict[str, int]:
+    return dict.fromkeys(names.split(), weight)
+
+
+_LIBRARY = _weighing(
+    100, "pow atan2 cbrt tan asin acos atan sinh cosh asinh acosh atanh erfc lgamma nextafter"
+)
+"""Operations that call the C library and so keep a kernel from using vectors: their results are always stored."""
 _WEIGHTS = {
-    **dict.fromkeys("exp exp2 log log1p expm1 tanh logistic erf sin cos".split(), 12),
-    **dict.fromkeys("div sqrt rsqrt rem".split(), 4),
-    **dict.fromkeys("pow atan2 cbrt tan asin acos atan sinh cosh asinh acosh atanh erfc lgamma nextafter".split(), 100),
-    "threefry2x32": 100,
+    **_weighing(12, "exp exp2 log log1p expm1 tanh logistic erf sin cos"),
+    **_weighing(4, "div sqrt rsqrt rem"),
+    **_weighing(100, "threefry2x32"),
+    **_LIBRARY,
 }
-_LIBRARY = frozenset(op for op, weight in _WEIGHTS.items() if weight == 100 and op != "threefry2x32")
 
 INLINE = (ops.VIEWS | ops.GENERATORS) - {"concatenate"}
 """Operations that are index maps in the kernels of their readers. A concatenation is a kernel of its own."""
@@ -117,7 +125,9 @@ class _Decider:
                 leaves |= self.leaves[v.id]
         return frozenset(expression), frozenset(leaves)
 
-    def _is_stored(self, node: Node, value: Value, expression: frozenset[int], leaves: frozenset[int]) -> bool:
+    def _is_stored(
+        self, node: Node, value: Value, expression: frozenset[int], leaves: frozenset[int]
+    ) -> bool:
         if value.id in self.needed or node.op in ANCHORS:
             return True
         if node.op in INLINE:

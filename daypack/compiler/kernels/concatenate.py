@@ -16,10 +16,8 @@ from daypack.compiler.kernels.target import KernelTarget
 def concatenate(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a lone concatenation and the element-wise expressions of its operands."""
     program = Program(body)
-    for number, item in enumerate(body.inputs):
-        program.argument(item.value, f"in{number}")
-    (output,) = (o.value for o in body.outputs)
-    buffer = program.argument(output, "out0")
+    (buffer,) = program.arguments()
+    output = body.outputs[0].value
     node = program.producers[output.id]
     axis = node.attrs["axis"]
     lanes = lanes_of(program, target)
@@ -32,7 +30,9 @@ def concatenate(body: StepGraph, target: KernelTarget) -> KernelCode:
     return KernelCode(tuple(phases))
 
 
-def _part(program: Program, value: Value, output: Value, buffer: object, axis: int, start: int, lanes: int) -> PhaseCode:
+def _part(
+    program: Program, value: Value, output: Value, buffer: object, axis: int, start: int, lanes: int
+) -> PhaseCode:
     rows, columns = math.prod(value.shape[:-1]), value.shape[-1]
     phase = Phase(program, rows)
 

@@ -120,7 +120,9 @@ def _conv(node: Node, arithmetic: Arithmetic) -> Geometry:
 
     def right(scope: Scope, b: Ix, k: Ix, n: Ix) -> Any:
         feature, *tap = split(k, [inputs, *taps])
-        return scope.value(rhs, _place(len(rhs.shape), (at["rhs_spec"], [n + b * group_outputs, feature, *tap])))
+        return scope.value(
+            rhs, _place(len(rhs.shape), (at["rhs_spec"], [n + b * group_outputs, feature, *tap]))
+        )
 
     def result(b: Ix, m: Ix, n: Ix) -> Index:
         image, *place = split(m, [group_images, *positions])

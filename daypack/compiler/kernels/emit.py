@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
-from tvm.ir import TensorLoad
+from tvm.ir import PointerType, PrimType, TensorLoad
 
 from daypack.compiler import ops
 from daypack.compiler.graph import StepGraph, Value
@@ -26,6 +26,11 @@ Access = Callable[[Index], Any]
 def memory_dtype(dtype: str) -> str:
     """The element type of a value in the arena: a bool is one byte."""
     return "uint8" if dtype == "bool" else dtype
+
+
+def dtype_of(expr: Any) -> str:
+    """The element type of a TIR expression."""
+    return str(expr.ty.dtype)
 
 
 def is_local(buffer: Any) -> bool:
@@ -46,8 +51,6 @@ class Program:
 
     def buffer(self, name: str, elements: int, dtype: str) -> Any:
         """A kernel argument: a flat buffer behind a pointer parameter."""
-        from tvm.ir import PointerType, PrimType
-
         pointer = tirx.Var(f"{name}_p", PointerType(PrimType(dtype)))
         declared = tirx.decl_buffer((max(elements, 1),), dtype, name, data=pointer)
         self.parameters.append((pointer, declared))
@@ -58,6 +61,12 @@ class Program:
         declared = self.buffer(name, value.elements, memory_dtype(value.dtype))
         self.buffers[value.id] = declared
         return declared
+
+    def arguments(self) -> list[Any]:
+        """Declare every input and output of the body as an argument, in order; the outputs' buffers."""
+        for number, item in enumerate(self.body.inputs):
+            self.argument(item.value, f"in{number}")
+        return [self.argument(out.value, f"out{number}") for number, out in enumerate(self.body.outputs)]
 
     def loop_variable(self, name: str, extent: int) -> Ix:
         """A fresh int32 loop variable with 0 <= variable < extent."""
@@ -79,7 +88,12 @@ class Scope:
     """The statements of one loop body, with memory of what they have computed."""
 
     def __init__(
-        self, program: Program, parent: Scope | None = None, loops: Sequence[Ix] = (), lane: Ix | None = None, width: int = 1
+        self,
+        program: Program,
+        parent: Scope | None = None,
+        loops: Sequence[Ix] = (),
+        lane: Ix | None = None,
+        width: int = 1,
     ) -> None:
         self.program = program
         self.parent = parent
@@ -108,11 +122,11 @@ class Scope:
         substitutes bound expressions back into their uses, and a chain in which each is used twice (a threefry
         round) then grows exponentially.
         """
-        if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or expr.ty.dtype == "bool":
+        if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or dtype_of(expr) == "bool":
             return expr  # bools are comparisons of named values and stay short
         if isinstance(expr, TensorLoad) and is_local(expr.source):
             return expr
-        local = tirx.decl_buffer((self.width,), expr.ty.dtype, self.program.fresh("t"), scope="local")
+        local = tirx.decl_buffer((self.width,), dtype_of(expr), self.program.fresh("t"), scope="local")
         self.allocations.append(tirx.AllocBuffer(local))
         at = [self.lane.tir()]
         self.statements.append(tirx.BufferStore(local, expr, at))
@@ -136,7 +150,7 @@ class Scope:
             return own(index)
         if self.parent is not None and not any(ix.deps & self.loops for ix in index):
             return self.parent.value(value, index)
-        key = (value.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index))
+        key = _key(value, index)
         if key not in self._memo:
             self._memo[key] = (self.name(self._compute(value, index)), index)
         return self._memo[key][0]
@@ -152,6 +166,10 @@ class Scope:
         if len(node.outputs) == 1:
             return result
         for output, part in zip(node.outputs, result, strict=True):
-            key = (output.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index))
-            self._memo[key] = (self.name(part), index)
-        return self._memo[(value.id, key[1])][0]
+            self._memo[_key(output, index)] = (self.name(part), index)
+        return self._memo[_key(value, index)][0]
+
+
+def _key(value: Value, index: Index) -> tuple[int, tuple[int, ...]]:
+    """Index expressions count as equal when they are the same object; the memo keeps them alive."""
+    return value.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index)

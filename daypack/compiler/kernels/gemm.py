@@ -389,11 +389,14 @@ class _Product:
                 name = inner.name(held)
                 inner.bound[self.node.output.id] = lambda index: name
                 index = g.result(b, row + i, panel * t.nr + column)
-                for out, buffer in zip(program.body.outputs, self.outputs, strict=True):
-                    value = out.value
-                    shape = self.node.output.shape
-                    own = index if value.shape == shape else program.arithmetic.reshape(index, shape, value.shape)
-                    inner.store(buffer, flatten(index, shape), inner.value(value, own), value.dtype)
+                shape = self.node.output.shape
+                results: list[Any] = []
+                for out in program.body.outputs:  # all read before any is written: an output may lie on an input
+                    same = out.value.shape == shape
+                    own = index if same else program.arithmetic.reshape(index, shape, out.value.shape)
+                    results.append(inner.value(out.value, own))
+                for out, buffer, result in zip(program.body.outputs, self.outputs, results, strict=True):
+                    inner.store(buffer, flatten(index, shape), result, out.value.dtype)
 
             across(over_rows, width, t.lanes, element)
             count: Any = t.mr

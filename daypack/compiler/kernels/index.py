@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm import sym, tirx
+from tvm.ir import Range
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +66,8 @@ class Arithmetic:
 
     def bound(self, var: Any, extent: Any) -> None:
         """Tell that 0 <= var < extent."""
-        from tvm.ir import Range
-
-        self._analyzer.bind(var, Range(0, extent))
+        zero: Any = 0
+        self._analyzer.bind(var, Range(zero, extent))
 
     def div(self, a: Ix, b: int) -> Ix:
         if b == 1:

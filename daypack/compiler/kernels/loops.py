@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tvm import tirx
+from tvm.ir import PointerType, PrimType
 
 from daypack.compiler.kernels.emit import Program, Scope
-from daypack.compiler.kernels.index import Ix, variable
+from daypack.compiler.kernels.index import Ix
 from daypack.compiler.kernels.target import KernelTarget
 
 
@@ -28,7 +29,7 @@ class PhaseCode:
 class KernelCode:
     """A kernel before compilation.
 
-    Arguments are the body's inputs, its outputs, then `workspace_bytes` arrays. 
+    Arguments are the body's inputs, its outputs, then `workspace_bytes` arrays.
     `in_place`: an output may share memory with an input of its size. `overwrites`: the first output must share memory
     with that input.
     """
@@ -49,7 +50,9 @@ def sequence(statements: Sequence[Any]) -> Any:
     return flat[0] if len(flat) == 1 else tirx.SeqStmt(flat)
 
 
-def loop(var: Ix, extent: Any, body: Sequence[Any], kind: tirx.ForKind = tirx.ForKind.SERIAL, start: Any = 0) -> Any:
+def loop(
+    var: Ix, extent: Any, body: Sequence[Any], kind: tirx.ForKind = tirx.ForKind.SERIAL, start: Any = 0
+) -> Any:
     """`for var in [start, start + extent)`."""
     extent = tirx.const(extent, "int32") if isinstance(extent, int) else extent
     start = tirx.const(start, "int32") if isinstance(start, int) else start
@@ -85,6 +88,29 @@ def across(
         scope.statements.append(loop(tail, rest, inner.statements))
 
 
+def in_parts(
+    scope: Scope, number: Ix, parts: int, size: int, total: int, emit: Callable[[Scope, int, Ix], None]
+) -> None:
+    """Part `number` of `parts`, each of `size` items but the last, which holds what is left of `total`.
+
+    `emit(scope, count, start)` is called once for whole parts and, where the last is shorter, once more for it: both
+    then have fixed lengths.
+    """
+    rest = total - (parts - 1) * size
+    if parts == 1:
+        emit(scope, rest, Ix(0))
+    elif rest == size:
+        emit(scope, size, number * size)
+    else:
+        whole, last = scope.inside(), scope.inside()
+        emit(whole, size, number * size)
+        emit(last, rest, Ix((parts - 1) * size))
+        is_whole = tirx.LT(number.tir(), tirx.const(parts - 1, "int32"))
+        scope.statements.append(
+            tirx.IfThenElse(is_whole, sequence(whole.statements), sequence(last.statements))
+        )
+
+
 @dataclass(slots=True)
 class Phase:
     """A phase being written: its tile loop variable and its outermost scope."""
@@ -108,8 +134,6 @@ class Phase:
 
     def finish(self, scratch_elements: int = 0, scratch: Any = None) -> Any:
         """The phase's function; `begin` and `end` limit its tiles. `scratch` is a float32 buffer or None."""
-        from tvm.ir import PointerType, PrimType
-
         begin, end = tirx.Var("begin", "int32"), tirx.Var("end", "int32")
         pointer = scratch[0] if scratch else tirx.Var("scratch_p", PointerType(PrimType("float32")))
         outer = self.scope.parent
@@ -125,30 +149,10 @@ class Phase:
 
 def scratch_buffer(elements: int) -> tuple[Any, Any]:
     """(pointer, float32 buffer) of the memory private to a thread."""
-    from tvm.ir import PointerType, PrimType
-
     pointer = tirx.Var("scratch_p", PointerType(PrimType("float32")))
     return pointer, tirx.decl_buffer((elements,), "float32", "scratch", data=pointer)
 
 
-def tile_size(total: int, preferred: int) -> int:
-    """How many of `total` items a tile takes: near `preferred`, but at least 8 tiles where there is the work."""
-    return max(1, min(total, preferred, max(1, -(-total // 8)) if total > preferred else total))
-
-
 def lanes_of(program: Program, target: KernelTarget) -> int:
+    """Elements a vector loop handles at once; 1 where an operation calls the C library."""
     return 1 if program.scalar_only else target.lanes
-
-
-__all__ = [
-    "KernelCode",
-    "Phase",
-    "PhaseCode",
-    "across",
-    "lanes_of",
-    "loop",
-    "scratch_buffer",
-    "sequence",
-    "tile_size",
-    "variable",
-]

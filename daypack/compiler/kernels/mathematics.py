@@ -56,7 +56,14 @@ def exp(x: Any, bind: Bind) -> Any:
     r = bind(r - n * f32(-2.12194440e-4))
     p = horner(
         r,
-        (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
+        (
+            1.9875691500e-4,
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            5.0000001201e-1,
+        ),
         bind,
     )
     p = bind(p * (r * r) + r)
@@ -108,7 +115,9 @@ def tanh(x: Any, bind: Bind) -> Any:
     """A polynomial below 0.625, else 1 - 2/(e^{2|x|} + 1) with the sign of x."""
     size = bind(tirx.max(x, -x))
     z = bind(x * x)
-    p = horner(z, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1), bind)
+    p = horner(
+        z, (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1), bind
+    )
     small = bind(p * z * x + x)
     grown = bind(exp(bind(size + size), bind))
     large = bind(f32(1.0) - f32(2.0) / (grown + f32(1.0)))

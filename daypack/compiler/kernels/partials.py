@@ -41,7 +41,11 @@ def reduction_of(op: str, dtype: str) -> Reduction:
         return Reduction(dtype, rules.constant(0, dtype), lambda a, b: a + b)
     if op == "reduce_prod":
         return Reduction(dtype, rules.constant(1, dtype), lambda a, b: a * b)
-    bounds = {"int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "float32": (float("-inf"), float("inf"))}
+    bounds = {
+        "int32": (-(2**31), 2**31 - 1),
+        "uint32": (0, 2**32 - 1),
+        "float32": (float("-inf"), float("inf")),
+    }
     low, high = bounds[dtype]
     if op == "reduce_max":
         return Reduction(dtype, rules.constant(low, dtype), lambda a, b: rules.maximum(b, a, real))
@@ -62,7 +66,9 @@ def fill(scope: Scope, partials: Any, reduction: Reduction, lanes: int) -> None:
     lane = scope.program.loop_variable("l", width)
     store = tirx.BufferStore(partials, reduction.identity, [(block * width + lane).tir()])
     kind = tirx.ForKind.VECTORIZED if width > 1 else tirx.ForKind.SERIAL
-    scope.statements.append(loop(block, PARTIALS // width, [loop(lane, width, [store], kind)], tirx.ForKind.UNROLLED))
+    scope.statements.append(
+        loop(block, PARTIALS // width, [loop(lane, width, [store], kind)], tirx.ForKind.UNROLLED)
+    )
 
 
 def combine(scope: Scope, partials: Any, reduction: Reduction, lanes: int) -> Any:
@@ -78,12 +84,16 @@ def combine(scope: Scope, partials: Any, reduction: Reduction, lanes: int) -> An
         )
         store = tirx.BufferStore(partials, both, [at.tir()])
         kind = tirx.ForKind.VECTORIZED if vector > 1 else tirx.ForKind.SERIAL
-        scope.statements.append(loop(block, width // vector, [loop(lane, vector, [store], kind)], tirx.ForKind.UNROLLED))
+        scope.statements.append(
+            loop(block, width // vector, [loop(lane, vector, [store], kind)], tirx.ForKind.UNROLLED)
+        )
         width //= 2
     return scope.name(tirx.BufferLoad(partials, [tirx.const(0, "int32")]))
 
 
-def across_partials(scope: Scope, columns: int, lanes: int, body: Callable[[Scope, Ix, Ix], None], start: Ix) -> None:
+def across_partials(
+    scope: Scope, columns: int, lanes: int, body: Callable[[Scope, Ix, Ix], None], start: Ix
+) -> None:
     """Visit `columns` elements from `start`; element c belongs to partial result c mod 64.
 
     `body(inner, column, partial)`. Blocks of 64 first, then vectors, then single elements.
@@ -109,7 +119,9 @@ def across_partials(scope: Scope, columns: int, lanes: int, body: Callable[[Scop
         inner = scope.inside(vector, lane=lane, width=lanes)
         at = vector * lanes + lane
         body(inner, start + at + done, at)
-        scope.statements.append(loop(vector, vectors, [loop(lane, lanes, inner.statements, tirx.ForKind.VECTORIZED)]))
+        scope.statements.append(
+            loop(vector, vectors, [loop(lane, lanes, inner.statements, tirx.ForKind.VECTORIZED)])
+        )
     single = rest - vectors * lanes if lanes > 1 else rest
     if single:
         tail = program.loop_variable("s", single)

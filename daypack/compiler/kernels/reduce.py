@@ -16,7 +16,7 @@ from daypack.compiler import ops
 from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Ix
-from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, lanes_of, loop
+from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, in_parts, lanes_of, loop
 from daypack.compiler.kernels.partials import (
     PARTIALS,
     accumulate_dtype,
@@ -33,9 +33,7 @@ CHUNK = 16384
 
 def _setup(body: StepGraph) -> tuple[Program, list[Node], list[Any]]:
     program = Program(body)
-    for number, item in enumerate(body.inputs):
-        program.argument(item.value, f"in{number}")
-    buffers = [program.argument(out.value, f"out{number}") for number, out in enumerate(body.outputs)]
+    buffers = program.arguments()
     nodes = [program.producers[out.value.id] for out in body.outputs]
     return program, nodes, buffers
 
@@ -74,42 +72,22 @@ def total(body: StepGraph, target: KernelTarget) -> KernelCode:
             result = combine(scope, local, plan, lanes)
             scope.statements.append(tirx.BufferStore(space, result, [first.tile.tir()]))
 
-    _full_or_rest(first, chunks, CHUNK, elements, reduce_chunk)
+    in_parts(first.scope, first.tile, chunks, CHUNK, elements, reduce_chunk)
     second = Phase(program, 1)
     seconds = [second.local(PARTIALS, plan.dtype) for plan in plans]
     for node, plan, local, space, buffer in zip(nodes, plans, seconds, spaces, buffers, strict=True):
         fill(second.scope, local, plan, lanes)
 
-        def gather(inner: Scope, at: Ix, partial: Ix, plan: Any = plan, local: Any = local, space: Any = space) -> None:
-            both = plan.combine(
-                tirx.BufferLoad(local, [partial.tir()]), tirx.BufferLoad(space, [at.tir()])
-            )
+        def gather(
+            inner: Scope, at: Ix, partial: Ix, plan: Any = plan, local: Any = local, space: Any = space
+        ) -> None:
+            both = plan.combine(tirx.BufferLoad(local, [partial.tir()]), tirx.BufferLoad(space, [at.tir()]))
             inner.statements.append(tirx.BufferStore(local, both, [partial.tir()]))
 
         across_partials(second.scope, chunks, lanes, gather, Ix(0))
         _stored(second.scope, buffer, Ix(0), combine(second.scope, local, plan, lanes), node)
     phases = (PhaseCode(first.finish(), first.tiles), PhaseCode(second.finish(), 1))
     return KernelCode(phases, workspace_bytes=tuple(4 * chunks for _ in plans))
-
-
-def _full_or_rest(phase: Phase, tiles: int, size: int, elements: int, emit: Any) -> None:
-    """Emit `emit(scope, count, start)` for whole tiles and, where the last is shorter, once more for it."""
-    from daypack.compiler.kernels.loops import sequence
-
-    start = phase.tile * size
-    rest = elements - (tiles - 1) * size
-    if rest == size:
-        emit(phase.scope, size, start)
-        return
-    last = phase.scope.inside()
-    emit(last, rest, Ix((tiles - 1) * size))
-    if tiles == 1:
-        phase.scope.statements.extend(last.statements)
-        return
-    whole = phase.scope.inside()
-    emit(whole, size, start)
-    is_whole = tirx.LT(phase.tile.tir(), tirx.const(tiles - 1, "int32"))
-    phase.scope.statements.append(tirx.IfThenElse(is_whole, sequence(whole.statements), sequence(last.statements)))
 
 
 def columns(body: StepGraph, target: KernelTarget) -> KernelCode:
@@ -132,7 +110,10 @@ def columns(body: StepGraph, target: KernelTarget) -> KernelCode:
         inside = scope.inside(row)
 
         def element(inner: Scope, column: Ix, partial: Ix) -> None:
-            index = (*program.arithmetic.unflatten(row, row_shape), *program.arithmetic.unflatten(column, column_shape))
+            index = (
+                *program.arithmetic.unflatten(row, row_shape),
+                *program.arithmetic.unflatten(column, column_shape),
+            )
             for node, plan, local in zip(nodes, plans, locals_, strict=True):
                 expr = accumulate_dtype(inner.value(node.inputs[0], index), plan)
                 both = plan.combine(tirx.BufferLoad(local, [partial.tir()]), expr)
@@ -142,12 +123,14 @@ def columns(body: StepGraph, target: KernelTarget) -> KernelCode:
         scope.statements.append(loop(row, depth, inside.statements))
         for node, local, buffer in zip(nodes, locals_, buffers, strict=True):
 
-            def write(inner: Scope, at: Ix, _: Any, node: Node = node, local: Any = local, buffer: Any = buffer) -> None:
+            def write(
+                inner: Scope, at: Ix, _: Any, node: Node = node, local: Any = local, buffer: Any = buffer
+            ) -> None:
                 _stored(inner, buffer, start + at, inner.name(tirx.BufferLoad(local, [at.tir()])), node)
 
             across(scope, count, lanes, write)
 
-    _full_or_rest(phase, tiles, PARTIALS, width, reduce_columns)
+    in_parts(phase.scope, phase.tile, tiles, PARTIALS, width, reduce_columns)
     return KernelCode((PhaseCode(phase.finish(), tiles),))
 
 
@@ -208,7 +191,9 @@ def _arg(phase: Phase, scope: Scope, inner: Scope, node: Node, index: Any, walk:
         beats = tirx.And(tirx.EQ(held, held), tirx.Or(beats, tirx.NE(x, x)))
     better = inner.name(tirx.Select(beats, tirx.const(1, "int32"), tirx.const(0, "int32")))
     won = tirx.NE(better, tirx.const(0, "int32"))
-    inner.statements.append(tirx.BufferStore(place, tirx.Select(won, walk.tir(), tirx.BufferLoad(place, zero)), zero))
+    inner.statements.append(
+        tirx.BufferStore(place, tirx.Select(won, walk.tir(), tirx.BufferLoad(place, zero)), zero)
+    )
     inner.statements.append(tirx.BufferStore(best, tirx.Select(won, x, held), zero))
     scope.statements.append(loop(walk, depth, inner.statements))
     return scope.name(tirx.Cast(node.output.dtype, tirx.BufferLoad(place, zero)))

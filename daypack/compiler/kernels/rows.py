@@ -18,9 +18,17 @@ from tvm import tirx
 
 from daypack.compiler import ops
 from daypack.compiler.graph import Node, StepGraph, Value
-from daypack.compiler.kernels.emit import Program, Scope, memory_dtype
-from daypack.compiler.kernels.index import Index, Ix
-from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, lanes_of, loop, scratch_buffer
+from daypack.compiler.kernels.emit import Program, Scope
+from daypack.compiler.kernels.index import Index, Ix, flatten
+from daypack.compiler.kernels.loops import (
+    KernelCode,
+    Phase,
+    PhaseCode,
+    across,
+    lanes_of,
+    loop,
+    scratch_buffer,
+)
 from daypack.compiler.kernels.partials import (
     PARTIALS,
     accumulate_dtype,
@@ -32,7 +40,10 @@ from daypack.compiler.kernels.partials import (
 from daypack.compiler.kernels.target import KernelTarget
 
 TILE_ELEMENTS = 8192
-COSTLY = frozenset("exp exp2 log log1p expm1 tanh logistic erf sin cos pow threefry2x32 sqrt rsqrt".split())
+COSTLY = frozenset(
+    ("exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "erf", "sin", "cos", "pow", "sqrt", "rsqrt")
+)
+"""Operations whose result is kept for a later stage instead of computed again. (Only float32 results are kept.)"""
 
 
 @dataclass(slots=True)
@@ -60,9 +71,7 @@ def row_domain(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
 def rows(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a group whose reductions all run over the same trailing axes."""
     program = Program(body)
-    for number, item in enumerate(body.inputs):
-        program.argument(item.value, f"in{number}")
-    buffers = {out.value.id: program.argument(out.value, f"out{n}") for n, out in enumerate(body.outputs)}
+    buffers = {out.value.id: buffer for out, buffer in zip(body.outputs, program.arguments(), strict=True)}
     domain = next(d for node in body.nodes if node.op in ops.REDUCTIONS and (d := row_domain(node)))
     stages = _levels(body, *domain)
     cached = _cached(body, stages)
@@ -101,8 +110,12 @@ def _is_full(value: Value, stages: _Stages) -> bool:
 
 def _targets(body: StepGraph, stages: _Stages, level: int) -> list[Value]:
     """The full values that the loop of a stage must have: operands of its reductions, its full outputs."""
-    wanted = [n.inputs[0] for n in body.nodes if n.op in ops.REDUCTIONS and stages.level[n.output.id] == level + 1]
-    wanted += [o.value for o in body.outputs if _is_full(o.value, stages) and stages.level[o.value.id] == level]
+    wanted = [
+        n.inputs[0] for n in body.nodes if n.op in ops.REDUCTIONS and stages.level[n.output.id] == level + 1
+    ]
+    wanted += [
+        o.value for o in body.outputs if _is_full(o.value, stages) and stages.level[o.value.id] == level
+    ]
     return wanted
 
 
@@ -150,8 +163,12 @@ class _Row:
 
     def _stage(self, scope: Scope, level: int) -> None:
         body, stages = self.program.body, self.stages
-        reductions = [n for n in body.nodes if n.op in ops.REDUCTIONS and stages.level[n.output.id] == level + 1]
-        outputs = [o.value for o in body.outputs if _is_full(o.value, stages) and stages.level[o.value.id] == level]
+        reductions = [
+            n for n in body.nodes if n.op in ops.REDUCTIONS and stages.level[n.output.id] == level + 1
+        ]
+        outputs = [
+            o.value for o in body.outputs if _is_full(o.value, stages) and stages.level[o.value.id] == level
+        ]
         if not reductions and not outputs:
             return
         plans = [(n, reduction_of(n.op, n.inputs[0].dtype)) for n in reductions]
@@ -162,7 +179,9 @@ class _Row:
         def element(inner: Scope, column: Ix, partial: Ix | None) -> None:
             position = self.row * stages.width + column
             for (node, plan), local in zip(plans, partials, strict=True):
-                expr = accumulate_dtype(inner.value(node.inputs[0], self._index(node.inputs[0], column)), plan)
+                expr = accumulate_dtype(
+                    inner.value(node.inputs[0], self._index(node.inputs[0], column)), plan
+                )
                 at = [partial.tir()] if partial else []
                 together = plan.combine(tirx.BufferLoad(local, at), expr)
                 inner.statements.append(tirx.BufferStore(local, together, at))
@@ -209,10 +228,11 @@ class _Row:
         node = self.program.producers[value_id]
         value = next(v for v in node.outputs if v.id == value_id)
         rank = len(self.stages.rows)
-        from daypack.compiler.kernels.index import flatten
 
         def access(index: Index) -> Any:
-            full = self.program.arithmetic.reshape(index, value.shape, (*self.stages.rows, *self.stages.columns))
+            full = self.program.arithmetic.reshape(
+                index, value.shape, (*self.stages.rows, *self.stages.columns)
+            )
             column = flatten(full[rank:], self.stages.columns)
             return tirx.BufferLoad(self.scratch[1], [(column + place * self.stages.width).tir()])
 
@@ -233,6 +253,3 @@ class _Row:
 
 def _always(expr: Any) -> Callable[[Index], Any]:
     return lambda index: expr
-
-
-__all__ = ["memory_dtype", "row_domain", "rows"]

@@ -162,7 +162,11 @@ def _shift(left: bool, logical: bool) -> Rule:
         dtype = node.output.dtype
         x, n = tirx.Cast("uint32", a[0]) if logical else a[0], a[1]
         last = constant(31, dtype)
-        over = tirx.Or(tirx.GT(n, last), tirx.LT(n, constant(0, dtype))) if dtype == "int32" else tirx.GT(n, last)
+        over = (
+            tirx.Or(tirx.GT(n, last), tirx.LT(n, constant(0, dtype)))
+            if dtype == "int32"
+            else tirx.GT(n, last)
+        )
         n = tirx.Select(over, last, n)
         shifted = x << tirx.Cast(x.ty.dtype, n) if left else x >> tirx.Cast(x.ty.dtype, n)
         if not logical:
@@ -232,7 +236,9 @@ RULES: dict[str, Rule] = {
     "min": lambda node, a, bind: minimum(a[0], a[1], _is_float(node)),
     "and": _logical(tirx.bitwise_and, tirx.And),
     "or": _logical(tirx.bitwise_or, tirx.Or),
-    "xor": _logical(tirx.bitwise_xor, lambda a, b: tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(b, tirx.Not(a)))),
+    "xor": _logical(
+        tirx.bitwise_xor, lambda a, b: tirx.Or(tirx.And(a, tirx.Not(b)), tirx.And(b, tirx.Not(a)))
+    ),
     "shift_left": _shift(left=True, logical=True),
     "shift_right_logical": _shift(left=False, logical=True),
     "shift_right_arithmetic": _shift(left=False, logical=False),

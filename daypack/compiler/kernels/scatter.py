@@ -17,7 +17,16 @@ from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels.elementwise import TILE_ELEMENTS
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Ix, flatten
-from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, lanes_of, loop, sequence
+from daypack.compiler.kernels.loops import (
+    KernelCode,
+    Phase,
+    PhaseCode,
+    across,
+    in_parts,
+    lanes_of,
+    loop,
+    sequence,
+)
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.kernels.views import all_of, clamped
 
@@ -27,19 +36,15 @@ STRIP = 64
 def scatter(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a lone `scatter` or `scatter-add`."""
     program = Program(body)
-    for number, item in enumerate(body.inputs):
-        program.argument(item.value, f"in{number}")
-    (output,) = (o.value for o in body.outputs)
-    buffer = program.argument(output, "out0")
-    node = program.producers[output.id]
+    (buffer,) = program.arguments()
+    node = program.producers[body.outputs[0].value.id]
     stored = [n for n, i in enumerate(body.inputs) if i.value.id == node.inputs[0].id]
-    lanes = lanes_of(program, target)
-    phases = [] if stored else [_initial(program, node, buffer, lanes)]
-    phases.append(_updates(program, node, buffer, lanes))
+    phases = [] if stored else [_initial(program, node, buffer)]
+    phases.append(_updates(program, node, buffer, lanes_of(program, target)))
     return KernelCode(tuple(phases), overwrites=stored[0] if stored else None)
 
 
-def _initial(program: Program, node: Node, buffer: Any, lanes: int) -> PhaseCode:
+def _initial(program: Program, node: Node, buffer: Any) -> PhaseCode:
     """Write the operand where it is an expression."""
     operand = node.inputs[0]
     tiles = max(1, -(-operand.elements // TILE_ELEMENTS))
@@ -63,7 +68,6 @@ def _updates(program: Program, node: Node, buffer: Any, lanes: int) -> PhaseCode
     width = updates.shape[-1] if striped else 1
     strips = -(-width // STRIP)
     phase = Phase(program, strips)
-    rest = width - (strips - 1) * STRIP
 
     def emit(scope: Scope, count: int, start: Ix) -> None:
         scatter_dims = [d for d in range(len(updates.shape)) if d not in window]
@@ -93,14 +97,7 @@ def _updates(program: Program, node: Node, buffer: Any, lanes: int) -> PhaseCode
         body.statements.append(tirx.IfThenElse(all_of(conditions), done, None) if conditions else done)
         scope.statements.append(loop(walk, math.prod(sizes), body.statements))
 
-    if strips == 1:
-        emit(phase.scope, width, Ix(0))
-    else:
-        full, last = phase.scope.inside(), phase.scope.inside()
-        emit(full, STRIP, phase.tile * STRIP)
-        emit(last, rest, Ix((strips - 1) * STRIP))
-        whole = tirx.LT(phase.tile.tir(), tirx.const(strips - 1, "int32"))
-        phase.scope.statements.append(tirx.IfThenElse(whole, sequence(full.statements), sequence(last.statements)))
+    in_parts(phase.scope, phase.tile, strips, STRIP, width, emit)
     return PhaseCode(phase.finish(), strips)
 
 

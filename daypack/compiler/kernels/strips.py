@@ -18,7 +18,7 @@ from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels import mathematics as m
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Index, Ix, flatten
-from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, lanes_of, loop, sequence
+from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, in_parts, lanes_of, loop
 from daypack.compiler.kernels.partials import Reduction, reduction_of
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.kernels.views import all_of, clamped
@@ -29,34 +29,22 @@ Strip = Callable[[Scope, int, Ix], None]
 
 def _start(body: StepGraph, target: KernelTarget) -> tuple[Program, Node, Any, int]:
     program = Program(body)
-    for number, item in enumerate(body.inputs):
-        program.argument(item.value, f"in{number}")
-    (output,) = (o.value for o in body.outputs)
-    buffer = program.argument(output, "out0")
-    return program, program.producers[output.id], buffer, lanes_of(program, target)
+    (buffer,) = program.arguments()
+    (output,) = body.outputs
+    return program, program.producers[output.value.id], buffer, lanes_of(program, target)
 
 
-def _strips(phase: Phase, width: int, emit: Strip) -> Ix:
-    """Emit the body for a whole strip and, where the last is narrower, for it. Returns the row of the tile."""
-    arithmetic = phase.program.arithmetic
+def _in_strips(phase: Phase, width: int, emit: Strip) -> None:
+    """Emit the body for the strip of the phase's tile: tiles are numbered (row, strip)."""
     strips = -(-width // STRIP)
-    row, strip = arithmetic.div(phase.tile, strips), arithmetic.mod(phase.tile, strips)
-    rest = width - (strips - 1) * STRIP
-    if strips == 1:
-        emit(phase.scope, width, Ix(0))
-    elif rest == STRIP:
-        emit(phase.scope, STRIP, strip * STRIP)
-    else:
-        full, last = phase.scope.inside(), phase.scope.inside()
-        emit(full, STRIP, strip * STRIP)
-        emit(last, rest, Ix((strips - 1) * STRIP))
-        whole = tirx.LT(strip.tir(), tirx.const(strips - 1, "int32"))
-        phase.scope.statements.append(tirx.IfThenElse(whole, sequence(full.statements), sequence(last.statements)))
-    return row
+    strip = phase.program.arithmetic.mod(phase.tile, strips)
+    in_parts(phase.scope, strip, strips, STRIP, width, emit)
 
 
 def _fill(scope: Scope, local: Any, count: int, value: Any, lanes: int) -> None:
-    across(scope, count, lanes, lambda s, c, _: s.statements.append(tirx.BufferStore(local, value, [c.tir()])))
+    across(
+        scope, count, lanes, lambda s, c, _: s.statements.append(tirx.BufferStore(local, value, [c.tir()]))
+    )
 
 
 def _log_add_exp(scope_name: Callable[[Any], Any], a: Any, b: Any) -> Any:
@@ -99,7 +87,7 @@ def cumulative(body: StepGraph, target: KernelTarget) -> KernelCode:
         across(walk, count, lanes, element)
         scope.statements.append(loop(step, depth, walk.statements))
 
-    _strips(phase, inner_size, emit)
+    _in_strips(phase, inner_size, emit)
     return KernelCode((PhaseCode(phase.finish(), phase.tiles),))
 
 
@@ -161,11 +149,13 @@ def reduce_window(body: StepGraph, target: KernelTarget) -> KernelCode:
 
         def write(inner: Scope, c: Ix, _: Any) -> None:
             place = (*program.arithmetic.unflatten(row, out.shape[:-1]), start + c)
-            inner.store(buffer, flatten(place, out.shape), inner.name(tirx.BufferLoad(local, [c.tir()])), out.dtype)
+            inner.store(
+                buffer, flatten(place, out.shape), inner.name(tirx.BufferLoad(local, [c.tir()])), out.dtype
+            )
 
         across(scope, count, lanes, write)
 
-    _strips(phase, width, emit)
+    _in_strips(phase, width, emit)
     return KernelCode((PhaseCode(phase.finish(), phase.tiles),))
 
 
@@ -200,7 +190,9 @@ def select_and_scatter_add(body: StepGraph, target: KernelTarget) -> KernelCode:
             for d in range(rank):
                 shifted = place[d] + at["padding"][d][0] - tap[d]
                 if strides[d] > 1:
-                    conditions.append(tirx.EQ(arithmetic.mod(shifted, strides[d]).tir(), tirx.const(0, "int32")))
+                    conditions.append(
+                        tirx.EQ(arithmetic.mod(shifted, strides[d]).tir(), tirx.const(0, "int32"))
+                    )
                 w = arithmetic.div(shifted, strides[d])
                 if window[d] > 1 or strides[d] > 1 or source.shape[d] != shape[d]:
                     conditions += [
@@ -245,13 +237,15 @@ def select_and_scatter_add(body: StepGraph, target: KernelTarget) -> KernelCode:
 
         across(scope, count, lanes, write)
 
-    _strips(phase, width, emit)
+    _in_strips(phase, width, emit)
     return KernelCode((PhaseCode(phase.finish(), phase.tiles),))
 
 
 def window(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a pooling operation or of its derivative."""
     node = next(n for n in body.nodes if n.op.startswith("reduce_window") or n.op == "select_and_scatter_add")
-    return select_and_scatter_add(body, target) if node.op == "select_and_scatter_add" else reduce_window(body, target)
-
-
+    return (
+        select_and_scatter_add(body, target)
+        if node.op == "select_and_scatter_add"
+        else reduce_window(body, target)
+    )

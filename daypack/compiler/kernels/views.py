@@ -53,7 +53,10 @@ def _transpose(scope: Scope, node: Node, index: Index) -> Any:
 
 
 def _slice(scope: Scope, node: Node, index: Index) -> Any:
-    inner = (i * step + start for i, start, step in zip(index, node.attrs["start"], node.attrs["strides"], strict=True))
+    inner = (
+        i * step + start
+        for i, start, step in zip(index, node.attrs["start"], node.attrs["strides"], strict=True)
+    )
     return scope.value(node.inputs[0], tuple(inner))
 
 

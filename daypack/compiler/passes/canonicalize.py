@@ -39,7 +39,9 @@ def _transpose(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
     order: tuple[int, ...] = node.attrs["permutation"]
     if inner := rewriter.made_by(value, "transpose"):
         combined = tuple(inner.attrs["permutation"][d] for d in order)
-        return (rewriter.node("transpose", inner.inputs, node.output, {"permutation": combined}, node.source),)
+        return (
+            rewriter.node("transpose", inner.inputs, node.output, {"permutation": combined}, node.source),
+        )
     if dot := rewriter.made_by(value, "dot_general"):
         swapped = _swap(dot, order)
         if swapped is not None:

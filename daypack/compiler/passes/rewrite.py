@@ -24,7 +24,12 @@ class Rewriter:
         self._renamed: dict[int, Value] = {}
 
     def node(
-        self, op: str, inputs: tuple[Value, ...], like: Value, attrs: Mapping[str, Any] | None = None, source: str = ""
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        like: Value,
+        attrs: Mapping[str, Any] | None = None,
+        source: str = "",
     ) -> Value:
         """A new node whose output has the shape and element type of `like`."""
         value = self.builder.node(op, inputs, like.shape, like.dtype, attrs, source)

@@ -1,0 +1,58 @@
+"""What one kernel call costs on a device: operations, bytes moved, seconds. All figures are modelled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from daypack.compiler import ops
+from daypack.compiler.graph import Node, StepGraph
+from daypack.devices import Profile
+
+_OPERATIONS = {
+    **dict.fromkeys("exp log tanh erf logistic sin cos exp2 log1p expm1".split(), 20),
+    **dict.fromkeys("div sqrt rsqrt".split(), 8),
+    "threefry2x32": 110,
+    "pow": 60,
+}
+EFFICIENCY = {"gemm": 0.85}
+"""Share of the peak a kind reaches (assumed; `daypack calibrate` will measure it)."""
+OTHER_EFFICIENCY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCost:
+    """Floating-point operations and bytes read and written from memory by one call."""
+
+    flops: float
+    bytes_moved: int
+
+
+def kernel_cost(body: StepGraph) -> KernelCost:
+    """Count a body's operations; every input and output crosses memory once."""
+    flops = float(sum(_node_flops(node) for node in body.nodes))
+    moved = sum(i.value.size_bytes for i in body.inputs) + sum(o.value.size_bytes for o in body.outputs)
+    return KernelCost(flops, moved)
+
+
+def _node_flops(node: Node) -> float:
+    out = node.outputs[0]
+    if node.op == "dot_general":
+        return 2.0 * out.elements * math.prod(node.inputs[0].shape[d] for d in node.attrs["lhs_contract"])
+    if node.op == "conv_general_dilated":
+        rhs = node.inputs[1]
+        return 2.0 * out.elements * rhs.elements / max(1, rhs.shape[node.attrs["rhs_spec"][0]])
+    if node.op in ops.WINDOWS:
+        return float(out.elements * math.prod(node.attrs["window"]))
+    if node.op in ops.REDUCTIONS | ops.ARG_REDUCTIONS:
+        return float(node.inputs[0].elements)
+    if node.op in ops.ELEMENTWISE:
+        return float(out.elements * _OPERATIONS.get(node.op, 1))
+    return 0.0
+
+
+def kernel_seconds(kind: str, cost: KernelCost, profile: Profile) -> float:
+    """The longer of computing and moving, on all cores of the profile."""
+    peak = profile.total_flops_per_s * EFFICIENCY.get(kind, OTHER_EFFICIENCY)
+    rate = profile.memory_bytes_per_s or 10e9
+    return max(cost.flops / peak, cost.bytes_moved / rate)
