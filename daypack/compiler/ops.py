@@ -1,9 +1,11 @@
-"""The operation set of a step graph: what each operation is, and how a JAX primitive's parameters become attributes.
+"""The operation set of a step graph: what each operation is, and how a JAX primitive's parameters become
+attributes.
 
 | kind | operations | law |
 |---|---|---|
 | element-wise | `add` … `select_n`, `threefry2x32` | operands have the output's shape or rank 0 |
-| view | `broadcast_in_dim`, `reshape`, `transpose`, … | every output element is one input element or a constant |
+| view | `broadcast_in_dim`, `reshape`, `transpose`, … | every output element is one input element or a
+constant |
 | reduction | `reduce_sum`, … `argmax` | removes `axes` |
 | contraction | `dot_general`, `conv_general_dilated` | sums of products |
 | window, scan, scatter | `reduce_window_*`, `cum*`, `scatter*`, … | one kernel each |

@@ -3,8 +3,8 @@
 """A JAX function and example shapes → a step graph. The only file that reads jaxprs.
 
 Calls, custom derivatives, rematerialization marks and composites are inlined; scans of static length are
-unrolled; `cond` runs both branches and selects; random keys become pairs of uint32 and their operations become
-threefry. What is left is one node an equation, in the operation set of `ops.py`.
+unrolled; `cond` runs both branches and selects; random keys become pairs of uint32 and their operations
+become threefry. What is left is one node an equation, in the operation set of `ops.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ UNROLL_LIMIT = 50_000
 
 
 class Argument(NamedTuple):
-    """One example argument: a pytree of arrays or shapes, the role of its leaves, and the prefix of their names."""
+    """One example argument: a pytree of arrays or shapes, the role of its leaves, and the prefix of their
+    names."""
 
     tree: Any
     role: Role
@@ -240,10 +241,36 @@ def _unknown(eqn: Any, source: str) -> TraceError:
 
 
 _CALLS = frozenset(
-    ["jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin", "composite", "core_closed_call", "xla_call", "run_state"]
+    [
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "remat",
+        "remat2",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+        "custom_lin",
+        "composite",
+        "core_closed_call",
+        "xla_call",
+        "run_state",
+    ]
 )
 _KEY_SHAPE_OPS = frozenset(
-    ["slice", "squeeze", "reshape", "broadcast_in_dim", "transpose", "expand_dims", "dynamic_slice", "rev", "copy"]
+    [
+        "slice",
+        "squeeze",
+        "reshape",
+        "broadcast_in_dim",
+        "transpose",
+        "expand_dims",
+        "dynamic_slice",
+        "rev",
+        "copy",
+    ]
 )
 
 
@@ -394,7 +421,19 @@ _SPECIAL: dict[str, Callable[[_Tracer, Any, list[Value]], list[Value]]] = {
     "random_fold_in": _retraced(_random_fold_in),
     "random_seed": _retraced(_random_seed),
     **dict.fromkeys(
-        ["random_wrap", "random_unwrap", "random_clone", "stop_gradient", "copy", "copy_p", "optimization_barrier", "pvary", "sharding_constraint", "reduce_precision_noop", "name"],
+        [
+            "random_wrap",
+            "random_unwrap",
+            "random_clone",
+            "stop_gradient",
+            "copy",
+            "copy_p",
+            "optimization_barrier",
+            "pvary",
+            "sharding_constraint",
+            "reduce_precision_noop",
+            "name",
+        ],
         _alias,
     ),
 }

@@ -1,1 +1,1 @@
-"""Which operations share a kernel: decided here once, before any plan, so that every plan has the same bits."""
+"""Which operations share a kernel: decided once, before any plan, so that every plan has the same bits."""

@@ -53,7 +53,7 @@ def _read_by(groups: list[Group], leaves: dict[int, frozenset[int]]) -> dict[int
 
 
 def _read_order(nodes: tuple[Node, ...], leaves: set[int]) -> list[int]:
-    """The leaves in the order in which the body first mentions them, so that equal bodies list them equally."""
+    """The leaves in the order of their first use in the body, so that equal bodies list them equally."""
     seen: dict[int, None] = {}
     for node in nodes:
         for v in node.inputs:

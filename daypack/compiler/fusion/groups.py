@@ -1,7 +1,7 @@
 """Stored values that share a kernel.
 
-Each stored value starts as a group of its own. Groups merge where one kernel can compute both in one pass and the
-order of execution stays possible (no path leaves the merged group and comes back):
+Each stored value starts as a group of its own. Groups merge where one kernel can compute both in one pass and
+the order of execution stays possible (no path leaves the merged group and comes back):
 
 - **epilogue**: element-wise values of a contraction's shape that read its result where it is made;
 - **rows**: reductions over the same trailing axes and element-wise values of the same rows;
@@ -120,7 +120,7 @@ class Grouping:
     # ---- merging ----
 
     def _try_merges(self, value_id: int) -> None:
-        """Merge the group of a value with groups it reads from, nearest first, then with readers of its operands."""
+        """Merge a value's group with groups it reads from, nearest first, then with readers of its operands."""
         leaves = sorted(
             (x for x in self.roots.leaves[value_id] if x in self.group_of), key=self.order.__getitem__
         )

@@ -1,9 +1,9 @@
 """Which values are stored, and which are only ever an expression inside the kernels that read them.
 
-Views and generators are never stored. Reductions, contractions and the other anchors always are. An element-wise
-value is stored when something needs it in memory (an output, an operand of an anchor), or when several kernels read
-it and computing it again would cost more than reading it: a weight of operations above `RECOMPUTE_WEIGHT`, or more
-bytes of operands than the value has itself.
+Views and generators are never stored. Reductions, contractions and the other anchors always are. An
+element-wise value is stored when something needs it in memory (an output, an operand of an anchor), or when
+several kernels read it and computing it again would cost more than reading it: a weight of operations above
+`RECOMPUTE_WEIGHT`, or more bytes of operands than the value has itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _weighing(weight: int, names: str) -> dict[str, int]:
 _LIBRARY = _weighing(
     100, "pow atan2 cbrt tan asin acos atan sinh cosh asinh acosh atanh erfc lgamma nextafter"
 )
-"""Operations that call the C library and so keep a kernel from using vectors: their results are always stored."""
+"""Operations that call the C library and so forbid vectors in their kernel: results are always stored."""
 _WEIGHTS = {
     **_weighing(12, "exp exp2 log log1p expm1 tanh logistic erf sin cos"),
     **_weighing(4, "div sqrt rsqrt rem"),
@@ -49,8 +49,11 @@ _NEEDS_MEMORY = ops.CONTRACTIONS | ops.WINDOWS | ops.SCANS | ops.SCATTERS
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """`stored`: ids of values that get memory; `expression[v]`: the inline nodes that compute v from stored values;
-    `leaves[v]`: those stored values."""
+    """What is stored, and how everything else is computed from it.
+
+    `stored`: ids of values that get memory; `expression[v]`: positions of the nodes that compute v from stored
+    values; `leaves[v]`: those stored values.
+    """
 
     stored: frozenset[int]
     expression: dict[int, frozenset[int]]
@@ -144,7 +147,7 @@ class _Decider:
         return weight > RECOMPUTE_WEIGHT or read_bytes > 1.3 * value.size_bytes + 1024
 
     def _repeated_by_broadcast(self, value: Value) -> bool:
-        """Whether a reader spreads the value over new leading dimensions, and so would compute it once a row."""
+        """Whether a reader spreads the value over new leading dimensions, and would compute it once a row."""
         if value.elements <= 1:
             return False
         for node in self.graph.nodes:

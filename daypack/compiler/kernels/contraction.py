@@ -3,8 +3,8 @@
 """`dot_general` and `conv_general_dilated` as one matrix product: batch × (M, K) · (K, N).
 
 A `Geometry` says how long each direction is and how a position in it becomes an index of the operands and the
-result. A convolution is the product of its patches (gathered on the fly, zero where they leave the image) with its
-filter.
+result. A convolution is the product of its patches (gathered on the fly, zero where they leave the image)
+with its filter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Element = Callable[[Scope, Ix, Ix, Ix], Any]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes of the product; `left(scope, b, m, k)` and `right(scope, b, k, n)` are elements of the operands."""
+    """Sizes of the product; `left(scope, b, m, k)`, `right(scope, b, k, n)` are elements of the operands."""
 
     batch: int
     rows: int
@@ -133,7 +133,7 @@ def _conv(node: Node, arithmetic: Arithmetic) -> Geometry:
 
 
 def _tap(arithmetic: Arithmetic, at: Any, d: int, o: Ix, t: Ix, size: int) -> tuple[Ix, list[Any]]:
-    """(input position, conditions that it exists) for output position o and filter tap t of spatial dimension d."""
+    """(input position, conditions that it exists) of output position o, tap t, in spatial dimension d."""
     low, high = at["padding"][d]
     dilation = at["lhs_dilation"][d]
     spot = o * at["strides"][d] + t * at["rhs_dilation"][d] - low

@@ -2,9 +2,9 @@
 # pyright: reportMissingTypeStubs=false
 """The expression of one element of a value inside a kernel, as a chain of named intermediates.
 
-A `Scope` is the body of a loop (or of the whole kernel). Asking it for a value at an index appends the statements
-that compute it, once, and returns the name. What does not depend on the scope's own loop is computed in the
-enclosing scope, so that row values leave the column loop.
+A `Scope` is the body of a loop (or of the whole kernel). Asking it for a value at an index appends the
+statements that compute it, once, and returns the name. What does not depend on the scope's own loop is
+computed in the enclosing scope, so that row values leave the column loop.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Scope:
         self._memo: dict[Any, tuple[Any, Index]] = {}
 
     def inside(self, *loops: Ix, lane: Ix | None = None, width: int = 1) -> Scope:
-        """The scope of loops nested in this one; `lane` is the variable of a vector loop of `width` elements."""
+        """The scope of loops nested in this one; `lane` is the variable of a vector loop of `width`."""
         return Scope(self.program, self, loops if lane is None else (*loops, lane), lane, width)
 
     def home(self, deps: frozenset[str]) -> Scope:
@@ -118,9 +118,9 @@ class Scope:
     def name(self, expr: Any) -> Any:
         """Give an intermediate a name so that it is computed once.
 
-        The name is an element of a local array, which LLVM keeps in a register. It is not a `Bind`: TVM's simplifier
-        substitutes bound expressions back into their uses, and a chain in which each is used twice (a threefry
-        round) then grows exponentially.
+        The name is an element of a local array, which LLVM keeps in a register. It is not a `Bind`: TVM's
+        simplifier substitutes bound expressions back into their uses, and a chain in which each is used twice
+        (a threefry round) then grows exponentially.
         """
         if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or dtype_of(expr) == "bool":
             return expr  # bools are comparisons of named values and stay short

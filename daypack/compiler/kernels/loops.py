@@ -18,7 +18,7 @@ from daypack.compiler.kernels.target import KernelTarget
 
 @dataclass(frozen=True, slots=True)
 class PhaseCode:
-    """One phase: a function of (arguments…, scratch, stage, begin, end), how many tiles it has, and its stage."""
+    """One phase: a function of (arguments…, scratch, stage, begin, end), its number of tiles, its stage."""
 
     function: Any
     tiles: int
@@ -30,8 +30,8 @@ class KernelCode:
     """A kernel before compilation.
 
     Arguments are the body's inputs, its outputs, then `workspace_bytes` arrays.
-    `in_place`: an output may share memory with an input of its size. `overwrites`: the first output must share memory
-    with that input.
+    `in_place`: an output may share memory with an input of its size. `overwrites`: the first output must
+    share memory with that input.
     """
 
     phases: tuple[PhaseCode, ...]
@@ -68,8 +68,8 @@ def across(
 ) -> None:
     """Vector loops over `columns` elements of a row, then a scalar tail.
 
-    `body(inner, column, lane)` emits one element; `lane(width)` is the position in the vector, for code that keeps
-    one partial result a lane.
+    `body(inner, column, lane)` emits one element; `lane(width)` is the position in the vector, for code that
+    keeps one partial result a lane.
     """
     first = start or Ix(0)
     whole = columns // lanes if lanes > 1 else 0
@@ -93,8 +93,8 @@ def in_parts(
 ) -> None:
     """Part `number` of `parts`, each of `size` items but the last, which holds what is left of `total`.
 
-    `emit(scope, count, start)` is called once for whole parts and, where the last is shorter, once more for it: both
-    then have fixed lengths.
+    `emit(scope, count, start)` is called once for whole parts and, where the last is shorter, once more for
+    it: both then have fixed lengths.
     """
     rest = total - (parts - 1) * size
     if parts == 1:

@@ -2,9 +2,9 @@
 # pyright: reportMissingTypeStubs=false
 """float32 exp, log, tanh, erf, sin, cos as polynomials that vectorize.
 
-Each takes a TIR expression and `bind`, which names an intermediate so that it is computed once. Error bounds are
-against float64 over the whole finite range and are tested: exp 2, log 2, tanh 4, erf 8, sin and cos 4 (|x| ≤ 8192)
-units in the last place. Infinities, NaN and denormal results are those of IEEE arithmetic.
+Each takes a TIR expression and `bind`, which names an intermediate so that it is computed once. Error bounds
+are against float64 over the whole finite range and are tested: exp 2, log 2, tanh 4, erf 8, sin and cos 4
+(|x| ≤ 8192) units in the last place. Infinities, NaN and denormal results are those of IEEE arithmetic.
 Coefficients: exp, log, tanh, sin, cos after S. Moshier's Cephes (expf, logf, tanhf, sinf); erf the rational
 approximation of degree 13/8 on [-4, 4] used by Eigen and XLA.
 """

@@ -2,8 +2,8 @@
 # pyright: reportMissingTypeStubs=false
 """How every reduction adds: 64 strided partial results, combined by a fixed tree.
 
-The order is a property of the kernel: it depends neither on threads nor on tiles nor on the vector width, so the
-same reduction has the same bits under every plan.
+The order is a property of the kernel: it depends neither on threads nor on tiles nor on the vector width, so
+the same reduction has the same bits under every plan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Reduction:
 
 
 def reduction_of(op: str, dtype: str) -> Reduction:
-    """The reduction of a `reduce_*` operation on elements of `dtype`; logical ones run on int32 zeros and ones."""
+    """The reduction of `reduce_*` on elements of `dtype`; logical ones run on int32 zeros and ones."""
     if op in ("reduce_and", "reduce_or"):
         identity = tirx.const(1 if op == "reduce_and" else 0, "int32")
         return Reduction("int32", identity, tirx.min if op == "reduce_and" else tirx.max)

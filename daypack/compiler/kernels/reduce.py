@@ -45,7 +45,7 @@ def _stored(scope: Scope, buffer: Any, at: Ix, expr: Any, node: Node) -> None:
 
 
 def total(body: StepGraph, target: KernelTarget) -> KernelCode:
-    """Reductions over all axes: chunks of 16,384 elements in parallel, then one tile over the chunk results."""
+    """Reductions over all axes: chunks of 16,384 elements in parallel, then one tile over their results."""
     program, nodes, buffers = _setup(body)
     lanes = lanes_of(program, target)
     elements = nodes[0].inputs[0].elements
@@ -135,7 +135,7 @@ def columns(body: StepGraph, target: KernelTarget) -> KernelCode:
 
 
 def general(body: StepGraph, target: KernelTarget) -> KernelCode:
-    """One reduction over any axes, or an arg-reduction: each kept element on its own, axes walked in order."""
+    """One reduction over any axes, or an arg-reduction: each kept element alone, axes walked in order."""
     program, nodes, buffers = _setup(body)
     (node,), (buffer,) = nodes, buffers
     shape = node.inputs[0].shape

@@ -2,9 +2,10 @@
 # pyright: reportMissingTypeStubs=false
 """Row kernels: softmax, norms and their derivatives as one kernel a row.
 
-The group's arrays are full (rows × columns) or one number a row. Reductions over the columns split the work into
-stages: stage 0 needs only inputs, stage s+1 the reductions of stage s. Each stage is one loop over the row, which is
-in cache after the first; a costly intermediate of one stage (an exponential) is kept in scratch for the next.
+The group's arrays are full (rows × columns) or one number a row. Reductions over the columns split the work
+into stages: stage 0 needs only inputs, stage s+1 the reductions of stage s. Each stage is one loop over the
+row, which is in cache after the first; a costly intermediate of one stage (an exponential) is kept in scratch
+for the next.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TILE_ELEMENTS = 8192
 COSTLY = frozenset(
     ("exp", "exp2", "log", "log1p", "expm1", "tanh", "logistic", "erf", "sin", "cos", "pow", "sqrt", "rsqrt")
 )
-"""Operations whose result is kept for a later stage instead of computed again. (Only float32 results are kept.)"""
+"""Operations whose float32 result is kept for a later stage instead of computed again."""
 
 
 @dataclass(slots=True)

@@ -2,8 +2,9 @@
 # pyright: reportMissingTypeStubs=false
 """Scatters: rows of updates added to (or written over) places named by indices, in the order of the updates.
 
-The result overwrites the operand where that is a stored array; a uniform operand is written first. Tiles share out
-the last dimension of the updates, so that two tiles never meet and the order of additions is that of the updates.
+The result overwrites the operand where that is a stored array; a uniform operand is written first. Tiles
+share out the last dimension of the updates, so that two tiles never meet and the order of additions is that
+of the updates.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
-"""Kernels that walk an axis or a window for a strip of 64 neighbours at once: cumulative operations and pooling.
+"""Kernels that walk an axis or a window for a strip of 64 neighbours at once: cumulative operations and
+pooling.
 
-The last dimension (or what lies behind the walked axis) is cut into strips; a strip keeps one running result an
-element in registers, so the order of operations for each element is that of the definition.
+The last dimension (or what lies behind the walked axis) is cut into strips; a strip keeps one running result
+an element in registers, so the order of operations for each element is that of the definition.
 """
 
 from __future__ import annotations
@@ -162,8 +163,8 @@ def reduce_window(body: StepGraph, target: KernelTarget) -> KernelCode:
 def select_and_scatter_add(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The derivative of max pooling: each window's cotangent goes to the first of its largest elements.
 
-    Written from the receiving side: an input position adds the cotangents of the windows in which it is the first
-    largest, so that no two tiles write the same element.
+    Written from the receiving side: an input position adds the cotangents of the windows in which it is the
+    first largest, so that no two tiles write the same element.
     """
     program, node, buffer, lanes = _start(body, target)
     source, operand = node.inputs

@@ -3,7 +3,8 @@
 """Views: the element of a view is an element of an operand at another index, or a constant.
 
 No view is ever stored on its own: it is an index map inside the kernels that read it. Where an index can fall
-outside (padding, concatenation, gathers) it is clamped first and the result selected, so that every load is legal.
+outside (padding, concatenation, gathers) it is clamped first and the result selected, so that every load is
+legal.
 """
 
 from __future__ import annotations

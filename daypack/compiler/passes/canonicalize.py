@@ -1,7 +1,7 @@
 """Rewrites that leave fewer arrays in memory: transposes into contractions, sums into scatters.
 
-- `transpose(dot(a, b))` that swaps the free dimensions of a and b is `dot(b, a)`: each output is the same sum of
-  the same products in the same order, so the bits stay.
+- `transpose(dot(a, b))` that swaps the free dimensions of a and b is `dot(b, a)`: each output is the same sum
+  of the same products in the same order, so the bits stay.
 - `add(x, scatter-add(0, i, u))` is `scatter-add(x, i, u)`: an embedding's gradient lands on the tied head's.
 - chains of transposes, and of reshapes, become one.
 - a scalar broadcast that feeds an element-wise operation is read as a scalar.
@@ -50,7 +50,8 @@ def _transpose(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
 
 
 def _swap(dot: Node, order: tuple[int, ...]) -> dict[str, object] | None:
-    """The attributes of the contraction with its operands exchanged, if `order` does just that to the result."""
+    """The attributes of the contraction with its operands exchanged, if `order` does just that to the
+    result."""
     at = dot.attrs
     lhs, rhs = dot.inputs
     batch = len(at["lhs_batch"])

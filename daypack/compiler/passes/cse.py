@@ -9,7 +9,8 @@ from daypack.compiler.passes.rewrite import Rewriter
 
 
 def cse(graph: StepGraph) -> StepGraph:
-    """Number operations by (operation, operands, attributes, result type); the first of each stands for all."""
+    """Number operations by (operation, operands, attributes, result type); the first of each stands for
+    all."""
     seen: dict[Hashable, tuple[Value, ...]] = {}
 
     def rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:

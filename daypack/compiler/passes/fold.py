@@ -1,7 +1,7 @@
 """Constant folding and exact identities.
 
-Only identities that keep every bit of a finite result are applied (x·1, x/1, x+0, reshape to the same shape, …);
-x+0 turns −0 into itself where IEEE gives +0, which no later operation of a training step can tell.
+Only identities that keep every bit of a finite result are applied (x·1, x/1, x+0, reshape to the same shape,
+…); x+0 turns −0 into itself where IEEE gives +0, which no later operation of a training step can tell.
 """
 
 from __future__ import annotations
