@@ -23,12 +23,18 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 DTYPE_BYTES: Mapping[str, int] = MappingProxyType(
     {"float32": 4, "int32": 4, "uint32": 4, "bool": 1, "uint8": 1, "int8": 1, "float16": 2, "bfloat16": 2}
 )
 """Element types a step may hold, with their size in the arena. A bool is one byte, 0 or 1."""
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy element type of a value's dtype."""
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
 class Role(StrEnum):

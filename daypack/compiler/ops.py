@@ -1,5 +1,4 @@
-"""The operation set of a step graph: what each operation is, and how a JAX primitive's parameters become
-attributes.
+"""The operation set of a step graph, and how a JAX primitive's parameters become attributes.
 
 | kind | operations | law |
 |---|---|---|
@@ -17,31 +16,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The words of a text as a set."""
     return frozenset(text.split())
 
 
-UNARY = _names(
-    "neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh acosh "
-    "atanh abs sign floor ceil round erf erfc is_finite not square integer_pow convert_element_type "
+UNARY = names(
+    "neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh "
+    "acosh atanh abs sign floor ceil round erf erfc is_finite not square integer_pow convert_element_type "
     "bitcast_convert_type population_count clz erf_inv lgamma"
 )
-BINARY = _names(
+BINARY = names(
     "add sub mul div rem max min pow atan2 and or xor shift_left shift_right_logical shift_right_arithmetic "
     "eq ne lt le gt ge nextafter"
 )
-TERNARY = _names("select_n clamp")
+TERNARY = names("select_n clamp")
 ELEMENTWISE = UNARY | BINARY | TERNARY | {"threefry2x32"}
-GENERATORS = _names("constant iota")
-VIEWS = _names(
+GENERATORS = names("constant iota")
+VIEWS = names(
     "broadcast_in_dim reshape transpose slice rev pad concatenate dynamic_slice dynamic_update_slice gather"
 )
-REDUCTIONS = _names("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor")
-ARG_REDUCTIONS = _names("argmax argmin")
-CONTRACTIONS = _names("dot_general conv_general_dilated")
-WINDOWS = _names("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add")
-SCANS = _names("cumsum cumprod cummax cummin cumlogsumexp")
-SCATTERS = _names("scatter scatter-add")
+REDUCTIONS = names("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor")
+ARG_REDUCTIONS = names("argmax argmin")
+CONTRACTIONS = names("dot_general conv_general_dilated")
+WINDOWS = names("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add")
+SCANS = names("cumsum cumprod cummax cummin cumlogsumexp")
+SCATTERS = names("scatter scatter-add")
 ALL = (
     ELEMENTWISE
     | GENERATORS

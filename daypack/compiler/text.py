@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, float):
         return f"'f:{value.hex()}'"
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
+        items = cast("tuple[Any, ...]", value)
         return "(" + "".join(_literal(v) + "," for v in items) + ")"
     return repr(value)
 
@@ -74,7 +74,7 @@ def _thaw(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("f:"):
         return float.fromhex(value[2:])
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
+        items = cast("tuple[Any, ...]", value)
         return tuple(_thaw(v) for v in items)
     return value
 

@@ -111,7 +111,7 @@ class Grouping:
 
     def _domain(self, node: Node) -> tuple[int, int]:
         if _is_rows(node):
-            columns = math.prod(node.inputs[0].shape[d] for d in node.attrs["axes"])
+            columns = math.prod(node.inputs[0].shape[d] for d in _axes(node))
             return node.output.elements, columns
         if node.op in ops.REDUCTIONS:
             return node.inputs[0].elements, 1
@@ -120,7 +120,7 @@ class Grouping:
     # ---- merging ----
 
     def _try_merges(self, value_id: int) -> None:
-        """Merge a value's group with groups it reads from, nearest first, then with readers of its operands."""
+        """Merge a value's group with groups it reads from, nearest first, then with its operands' readers."""
         leaves = sorted(
             (x for x in self.roots.leaves[value_id] if x in self.group_of), key=self.order.__getitem__
         )
@@ -294,7 +294,8 @@ def _through(node: Node, operand: Value, how: str) -> str:
         return how
     if node.op == "broadcast_in_dim":
         shape = node.output.shape
-        kept = [d for d, n in zip(node.attrs["dims"], operand.shape, strict=True) if n > 1]
+        dims: tuple[int, ...] = node.attrs["dims"]
+        kept = [d for d, n in zip(dims, operand.shape, strict=True) if n > 1]
         rows = math.prod(shape[: len(kept)])
         if kept == list(range(len(kept))) and operand.elements == rows:
             return "row" if operand.elements < node.output.elements else how

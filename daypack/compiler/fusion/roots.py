@@ -51,7 +51,7 @@ _NEEDS_MEMORY = ops.CONTRACTIONS | ops.WINDOWS | ops.SCANS | ops.SCATTERS
 class Roots:
     """What is stored, and how everything else is computed from it.
 
-    `stored`: ids of values that get memory; `expression[v]`: positions of the nodes that compute v from stored
+    `stored`: ids of values that get memory; `expression[v]`: positions of the nodes that make v of stored
     values; `leaves[v]`: those stored values.
     """
 

@@ -167,8 +167,8 @@ def _shift(left: bool, logical: bool) -> Rule:
             if dtype == "int32"
             else tirx.GT(n, last)
         )
-        n = tirx.Select(over, last, n)
-        shifted = x << tirx.Cast(x.ty.dtype, n) if left else x >> tirx.Cast(x.ty.dtype, n)
+        n = tirx.Cast("uint32" if logical else dtype, tirx.Select(over, last, n))
+        shifted = x << n if left else x >> n
         if not logical:
             return shifted
         return tirx.Select(over, constant(0, dtype), tirx.Cast(dtype, shifted))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler import ops
-from daypack.compiler.graph import Node, StepGraph, Value
-from daypack.compiler.interpret import apply, numpy_dtype
+from daypack.compiler.graph import Node, StepGraph, Value, numpy_dtype
+from daypack.compiler.interpret import apply
 from daypack.compiler.passes.rewrite import Rewriter
 
 
@@ -37,7 +37,7 @@ def _rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
 
 def _reduces_nothing(node: Node) -> bool:
     """A reduction over dimensions of one element moves no data."""
-    axes = node.attrs.get("axes", ())
+    axes: tuple[int, ...] = node.attrs.get("axes", ())
     return node.op in ops.REDUCTIONS and all(node.inputs[0].shape[d] == 1 for d in axes)
 
 

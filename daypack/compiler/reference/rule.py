@@ -1,0 +1,14 @@
+"""What a rule of the reference is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from daypack.compiler.graph import Node
+
+Array = np.ndarray[Any, Any]
+Rule = Callable[[Node, Sequence[Array]], Any]
+"""(node, operands) → the result, or a tuple of results. Shapes and element types are the node's business."""

@@ -1,0 +1,1 @@
+"""The parts of `trace.py`: the walk over jaxprs, and the primitives that it replaces."""
