@@ -1,5 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""What the command line and `import daypack` call: specs and user code put together with compiler and runtime."""
+"""What the command line and `import daypack` call: specs and user code put together with compiler and
+runtime.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,9 @@ def _result(compiled: Any) -> CompileResult:
         compiled.flash_read_bytes,
         compiled.flash_written_bytes,
     )
-    return CompileResult(compiled.bundle, predicted, compiled.kernels, compiled.shards, compiled.compile_seconds)
+    return CompileResult(
+        compiled.bundle, predicted, compiled.kernels, compiled.shards, compiled.compile_seconds
+    )
 
 
 def run_bundle(
@@ -189,7 +193,9 @@ def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     found = read_bundle(bundle)
     text = found.description.get("spec")
     if not isinstance(text, str):
-        raise SpecError(f"{data}: this bundle was compiled from Python; give it records that daypack.run prepares")
+        raise SpecError(
+            f"{data}: this bundle was compiled from Python; give it records that daypack.run prepares"
+        )
     spec = parse_spec(text, base=bundle, where=f"{bundle}/bundle.json")
     source = corpus(spec, data)
     if (bundle / "tokenizer.json").exists():
@@ -260,7 +266,9 @@ def compile(
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves: the steps, and the arrays of the state by name (parameters under their own paths)."""
+    """What a run leaves: the steps, and the arrays of the state by name (parameters under their own
+    paths).
+    """
 
     steps: tuple[StepEvent, ...]
     state: Mapping[str, Any]
@@ -280,7 +288,8 @@ def run(
     fresh: bool = False,
     via: str = "local",
 ) -> TrainResult:
-    """Train a bundle on whole batches (dicts of arrays as given to `compile`); one step a batch unless `steps` says.
+    """Train a bundle on whole batches (dicts of arrays as given to `compile`); one step a batch unless
+    `steps` says.
 
     Batches are cut into the window's micro-batches along their first dimension.
     """

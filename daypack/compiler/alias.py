@@ -7,11 +7,13 @@ from daypack.compiler.graph import StepGraph, Value
 from daypack.compiler.kernels.loops import KernelCode
 
 
-def may_overwrite(body: StepGraph, code: KernelCode, output: int, inputs: tuple[int, ...], target: int) -> bool:
+def may_overwrite(
+    body: StepGraph, code: KernelCode, output: int, inputs: tuple[int, ...], target: int
+) -> bool:
     """Whether output number `output` may overwrite the item `target`, which may be among the inputs.
 
-    True when the kernel does not read the target at all, or reads it only at the element it is about to write:
-    every element is then read before it is written, in one loop iteration.
+    True when the kernel does not read the target at all, or reads it only at the element it is about to
+    write: every element is then read before it is written, in one loop iteration.
     """
     value = body.outputs[output].value
     for number, item in enumerate(inputs):
@@ -24,7 +26,9 @@ def may_overwrite(body: StepGraph, code: KernelCode, output: int, inputs: tuple[
 
 
 def only_pointwise(body: StepGraph, operand: Value) -> bool:
-    """Whether every use of an operand keeps its element at its place: element-wise operations and reshapes."""
+    """Whether every use of an operand keeps its element at its place: element-wise operations and
+    reshapes.
+    """
     same = {operand.id}
     for node in body.nodes:
         reads = [v for v in node.inputs if v.id in same]

@@ -1,6 +1,7 @@
 """Window + plan → arena offsets and the instruction stream.
 
-The planner speaks of calls; here every array gets its own lifetime: from the call that makes it to the last that
+The planner speaks of calls; here every array gets its own lifetime: from the call that makes it to the last
+that
 reads it. Arrays that share memory (an update and what it overwrites) have one buffer. The layout is judged by
 `planners.validate` before anything is emitted.
 """
@@ -19,7 +20,9 @@ from daypack.runtime import plan_file as pf
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`offsets[item]`: bytes in the arena; `steps`: one window; `peak_item_bytes`: sizes live at the fullest call."""
+    """`offsets[item]`: bytes in the arena; `steps`: one window; `peak_item_bytes`: sizes live at the
+    fullest call.
+    """
 
     offsets: dict[int, int]
     arena_bytes: int
@@ -27,7 +30,9 @@ class Applied:
     steps: tuple[pf.Instr, ...]
 
 
-def apply_plan(window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]) -> Applied:
+def apply_plan(
+    window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]
+) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes."""
     order = [projection.call_of[i.id] for i in plan.sequence if i.op is Op.COMPUTE]
     owner = _owners(window)
@@ -41,7 +46,9 @@ def apply_plan(window: Window, projection: Projection, plan: Plan, workspaces: l
             buffers.append(Buffer(len(buffers), time, time + 1, padded(size)))
     layout = lay_out(buffers)
     validate_layout(buffers, layout)
-    offsets = {item.id: layout.offsets[number[owner[item.id]]] for item in window.items if owner[item.id] in number}
+    offsets = {
+        item.id: layout.offsets[number[owner[item.id]]] for item in window.items if owner[item.id] in number
+    }
     steps = tuple(_instructions(window, order, offsets, layout.offsets, spaces, workspaces))
     return Applied(offsets, layout.total_bytes, layout.max_load_bytes, steps)
 

@@ -10,8 +10,8 @@ from daypack.compiler.graph import Node, StepGraph
 from daypack.devices import Profile
 
 _OPERATIONS = {
-    **dict.fromkeys("exp log tanh erf logistic sin cos exp2 log1p expm1".split(), 20),
-    **dict.fromkeys("div sqrt rsqrt".split(), 8),
+    **dict.fromkeys(["exp", "log", "tanh", "erf", "logistic", "sin", "cos", "exp2", "log1p", "expm1"], 20),
+    **dict.fromkeys(["div", "sqrt", "rsqrt"], 8),
     "threefry2x32": 110,
     "pow": 60,
 }
@@ -38,10 +38,13 @@ def kernel_cost(body: StepGraph) -> KernelCost:
 def _node_flops(node: Node) -> float:
     out = node.outputs[0]
     if node.op == "dot_general":
-        return 2.0 * out.elements * math.prod(node.inputs[0].shape[d] for d in node.attrs["lhs_contract"])
+        contracted: tuple[int, ...] = node.attrs["lhs_contract"]
+        return 2.0 * out.elements * math.prod(node.inputs[0].shape[d] for d in contracted)
     if node.op == "conv_general_dilated":
         rhs = node.inputs[1]
-        return 2.0 * out.elements * rhs.elements / max(1, rhs.shape[node.attrs["rhs_spec"][0]])
+        spec: tuple[int, ...] = node.attrs["rhs_spec"]
+        features = rhs.shape[spec[0]]
+        return 2.0 * out.elements * rhs.elements / max(1, features)
     if node.op in ops.WINDOWS:
         return float(out.elements * math.prod(node.attrs["window"]))
     if node.op in ops.REDUCTIONS | ops.ARG_REDUCTIONS:

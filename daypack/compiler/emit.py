@@ -102,7 +102,9 @@ def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
 
 
 def _write_weights(path: Path, window: Window, read: Read) -> dict[int, int]:
-    """Frozen arrays and constants, each at a multiple of 64 bytes, in the order of first use; item → offset."""
+    """Frozen arrays and constants, each at a multiple of 64 bytes, in the order of first use; item →
+    offset.
+    """
     places: dict[int, int] = {}
     with path.open("wb") as file:
         for item in window.items:
@@ -129,7 +131,9 @@ def checked(array: Array, name: str, shape: tuple[int, ...], dtype: str) -> Arra
         raise SpecError(f"{name!r}: expected {dtype}{list(shape)}, found {array.dtype}{list(array.shape)}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int(array.size - np.isfinite(array).sum())
-        raise SpecError(f"{name!r} holds {count} values that are NaN or infinite; training cannot start from it")
+        raise SpecError(
+            f"{name!r} holds {count} values that are NaN or infinite; training cannot start from it"
+        )
     return array
 
 
@@ -171,7 +175,9 @@ def _inputs(window: Window, ranges: Mapping[str, InputRange]) -> tuple[pf.BatchI
 class _InitialArrays(Mapping[str, Array]):
     """Generation 0 of the state, one array in memory at a time."""
 
-    def __init__(self, window: Window, read: Read, optimizer: InitialState, mutable: Mapping[str, Array]) -> None:
+    def __init__(
+        self, window: Window, read: Read, optimizer: InitialState, mutable: Mapping[str, Array]
+    ) -> None:
         self._window, self._read, self._optimizer, self._mutable = window, read, optimizer, mutable
 
     def __getitem__(self, name: str) -> Array:
@@ -181,7 +187,9 @@ class _InitialArrays(Mapping[str, Array]):
         if item.role is Role.TRAINABLE:
             return checked(self._read(name), name, item.shape, item.dtype)
         if name.startswith("mutable/"):
-            return checked(np.asarray(self._mutable[name.removeprefix("mutable/")]), name, item.shape, item.dtype)
+            return checked(
+                np.asarray(self._mutable[name.removeprefix("mutable/")]), name, item.shape, item.dtype
+            )
         return checked(self._optimizer.array(name.replace("opt/", "opt:", 1)), name, item.shape, item.dtype)
 
     def __iter__(self) -> Iterator[str]:

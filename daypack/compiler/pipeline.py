@@ -70,6 +70,10 @@ class Compiled:
     compile_seconds: float
 
 
+def _quiet(stage: str, fraction: float) -> None:
+    """Progress that nobody asked for."""
+
+
 def optimize(graph: StepGraph) -> StepGraph:
     """The traced graph after every pass, fused."""
     for apply in PASSES:
@@ -102,9 +106,11 @@ class Planned:
     seconds: float
 
 
-def plan_step(step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None) -> Planned:
+def plan_step(
+    step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
+) -> Planned:
     """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
-    tell = on_stage or (lambda stage, fraction: None)
+    tell = on_stage or _quiet
     tell("trace", 0.0)
     micro, update = trace_micro(step), trace_update(step)
     tell("optimize", 0.1)
@@ -116,7 +122,9 @@ def plan_step(step: TrainStep, profile: Profile, options: Options, on_stage: OnS
     costs = [_seconds(window, table, n, profile) for n in range(len(window.calls))]
     spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
     scratch = max((k.code.scratch_bytes for k in table.kernels), default=0)
-    fixed = engine_overhead_bytes(threads=options.threads, scratch_bytes=scratch, plan_bytes=0, engine_bytes=0)
+    fixed = engine_overhead_bytes(
+        threads=options.threads, scratch_bytes=scratch, plan_bytes=0, engine_bytes=0
+    )
     projection = project(window, costs, [sum(s) for s in spaces], fixed)
     budget = NO_BUDGET if options.memory_bytes is None else options.memory_bytes
     plan = keep_all(projection.problem, budget, PlanOptions())
@@ -139,15 +147,15 @@ def compile_step(
 ) -> Compiled:
     """Compile a step into the bundle `out`.
 
-    `read(name)` gives the initial array of a trainable or frozen name; `fill` may add files (data, a tokenizer) to
-    the bundle before it is sealed. Nothing is left behind on failure.
+    `read(name)` gives the initial array of a trainable or frozen name; `fill` may add files (data, a
+    tokenizer) to the bundle before it is sealed. Nothing is left behind on failure.
 
     Raises:
         SpecError, TraceError: the step or its arrays cannot be used.
         BudgetInfeasible: no plan fits.
     """
     began = time.monotonic()
-    tell = on_stage or (lambda stage, fraction: None)
+    tell = on_stage or _quiet
     planned = plan_step(step, profile, options, on_stage)
     tell("compile kernels", 0.4)
     code = planned.table.object_code()
@@ -226,7 +234,12 @@ def _account(compiled: Compiled, planned: Planned, profile: Profile) -> dict[str
         "calls": len(planned.window.calls),
         "shards": compiled.shards,
         "kernels": [
-            {"name": k.name, "schedule": k.code.schedule or k.kind, "source": k.source, "phases": len(k.code.phases)}
+            {
+                "name": k.name,
+                "schedule": k.code.schedule or k.kind,
+                "source": k.source,
+                "phases": len(k.code.phases),
+            }
             for k in planned.table.kernels
         ],
     }

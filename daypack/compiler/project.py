@@ -1,8 +1,9 @@
 """The window → what a planner sees: one node a call, one source an array that exists before the window.
 
-A call with several outputs is one node whose size is their sum. A call that takes over the memory of one array of
-its own size says so (`overwrites`); an optimizer kernel that updates several arrays overwrites the first and lists
-the others as changed in place.
+A call with several outputs is one node whose size is their sum. A call that takes over the memory of one
+array of
+its own size says so (`overwrites`); an optimizer kernel that updates several arrays overwrites the first and
+lists the others as changed in place.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def padded(size_bytes: int) -> int:
     return size_bytes + -size_bytes % ALIGNMENT_BYTES
 
 
-def project(window: Window, costs: Sequence[float], workspaces: Sequence[int], fixed_bytes: int) -> Projection:
+def project(
+    window: Window, costs: Sequence[float], workspaces: Sequence[int], fixed_bytes: int
+) -> Projection:
     """The problem of a window; `costs` and `workspaces` are per call, in seconds and bytes."""
     nodes: list[Node] = []
     node_of: dict[int, int] = {}  # item → the node that holds its present content
@@ -58,7 +61,13 @@ def project(window: Window, costs: Sequence[float], workspaces: Sequence[int], f
 
 
 def _node(
-    nodes: list[Node], window: Window, call: Call, node_of: dict[int, int], taken: set[int], cost: float, workspace: int
+    nodes: list[Node],
+    window: Window,
+    call: Call,
+    node_of: dict[int, int],
+    taken: set[int],
+    cost: float,
+    workspace: int,
 ) -> Node:
     size = sum(padded(window.items[o].size_bytes) for o in call.outputs if o not in call.overwrites)
     overwritten = [node_of[old] for old in call.overwrites.values()]

@@ -38,10 +38,11 @@ class InputRange:
 
 @dataclass(frozen=True)
 class TrainStep:
-    """What to train. Names are published names; every leaf of `batch` has the micro-batch as its first dimension.
+    """What to train. Names are published names; every leaf of `batch` has the micro-batch as its first
+    dimension.
 
-    `loss(trainable, frozen, mutable, batch, clock)` returns (sum of losses, number of labels, new mutable), with
-    `clock` = {"seed", "step", "micro"}, each uint32[].
+    `loss(trainable, frozen, mutable, batch, clock)` returns (sum of losses, number of labels, new mutable),
+    with `clock` = {"seed", "step", "micro"}, each uint32[].
     """
 
     loss: Loss
@@ -68,7 +69,9 @@ def trace_micro(step: TrainStep) -> StepGraph:
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     counter = jax.ShapeDtypeStruct((), jnp.uint32)
     trainable, frozen, mutable = dict(step.trainable), dict(step.frozen), dict(step.mutable)
-    sums: dict[str, Any] = {"grad": trainable, "loss_sum": scalar, "weight": scalar} if step.window > 1 else {}
+    sums: dict[str, Any] = (
+        {"grad": trainable, "loss_sum": scalar, "weight": scalar} if step.window > 1 else {}
+    )
 
     def micro(
         trainable: Any, frozen: Any, mutable: Any, batch: Any, seed: Any, number: Any, index: Any, sums: Any
@@ -96,7 +99,9 @@ def trace_micro(step: TrainStep) -> StepGraph:
         Argument(sums, Role.GRADIENT, "sum/"),
     ]
 
-    def unpacked(t: Any, f: Any, m: Any, b: Any, seed: Any, number: Any, index: Any, sums: Any) -> dict[str, Any]:
+    def unpacked(
+        t: Any, f: Any, m: Any, b: Any, seed: Any, number: Any, index: Any, sums: Any
+    ) -> dict[str, Any]:
         return micro(t, f, m, b, seed["seed"], number["step"], index["micro"], sums)
 
     with jax.threefry_partitionable(True):
@@ -109,12 +114,16 @@ def trace_update(step: TrainStep) -> StepGraph:
     trainable = dict(step.trainable)
 
     def update(weights: Any, state: Any, sums: Any, clock: Any) -> dict[str, Any]:
-        import optax
+        def mean(total: Any) -> Any:
+            return total / sums["weight"]
 
-        grads = jax.tree_util.tree_map(lambda g: g / sums["weight"], sums["grad"])
+        def moved(weight: Any, change: Any) -> Any:
+            return (weight + change).astype(weight.dtype)
+
+        grads = jax.tree_util.tree_map(mean, sums["grad"])
         updates, state = step.optimizer.update(grads, state, weights)
         return {
-            "trainable": optax.apply_updates(weights, updates),
+            "trainable": jax.tree_util.tree_map(moved, weights, updates),
             "opt": state,
             "loss": sums["loss_sum"] / sums["weight"],
             "weight": sums["weight"],
@@ -131,14 +140,14 @@ def trace_update(step: TrainStep) -> StepGraph:
         return trace("update", update, arguments)
 
 
-def initial_optimizer_state(step: TrainStep, read: Callable[[str], np.ndarray[Any, Any]]) -> "InitialState":
+def initial_optimizer_state(step: TrainStep, read: Callable[[str], np.ndarray[Any, Any]]) -> InitialState:
     """The optimizer's state before the first step, one array at a time."""
+
+    def initial(weights: Any) -> dict[str, Any]:
+        return {"opt": step.optimizer.init(weights)}
+
     with jax.numpy_dtype_promotion("standard"):
-        graph = trace(
-            "init",
-            lambda weights: {"opt": step.optimizer.init(weights)},
-            [Argument(dict(step.trainable), Role.TRAINABLE)],
-        )
+        graph = trace("init", initial, [Argument(dict(step.trainable), Role.TRAINABLE)])
     return InitialState(graph, read)
 
 
@@ -157,7 +166,9 @@ class InitialState:
         from daypack.compiler.passes.dce import dce
 
         (wanted,) = (out for out in self._graph.outputs if out.name == name)
-        graph = dce(StepGraph("init", self._graph.inputs, self._graph.nodes, (wanted,), self._graph.constants))
+        graph = dce(
+            StepGraph("init", self._graph.inputs, self._graph.nodes, (wanted,), self._graph.constants)
+        )
         used = {v.id for node in graph.nodes for v in node.inputs} | {wanted.value.id}
         inputs = tuple(i for i in graph.inputs if i.value.id in used)
         graph = StepGraph(graph.name, inputs, graph.nodes, graph.outputs, graph.constants)
@@ -165,4 +176,12 @@ class InitialState:
         return run(graph, arrays)[name]
 
 
-__all__ = ["InputRange", "Loss", "TrainStep", "initial_optimizer_state", "leaf_names", "trace_micro", "trace_update"]
+__all__ = [
+    "InputRange",
+    "Loss",
+    "TrainStep",
+    "initial_optimizer_state",
+    "leaf_names",
+    "trace_micro",
+    "trace_update",
+]

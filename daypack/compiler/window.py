@@ -1,7 +1,9 @@
 """The window: the fused micro-step unrolled `window` times and the update, linked by what persists.
 
-Every array of the window is one `Item`; every call one `Call`. A call that writes an array in place (a parameter, a
-moment, a running sum) names the item it overwrites; the item that stands for the new content shares its memory.
+Every array of the window is one `Item`; every call one `Call`. A call that writes an array in place (a
+parameter, a
+moment, a running sum) names the item it overwrites; the item that stands for the new content shares its
+memory.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One instruction that makes items. `overwrites` maps an output to the item whose memory it takes over."""
+    """One instruction that makes items. `overwrites` maps an output to the item whose memory it takes
+    over.
+    """
 
     kind: CallKind
     kernel: int
@@ -65,8 +69,8 @@ class Call:
 class Window:
     """Items, calls in a valid order, and where results are.
 
-    `state` maps a published name to (first item, last item); the last overwrites the first. `constants` maps a
-    weights item to its array's name in a graph (for arrays the step closes over).
+    `state` maps a published name to (first item, last item); the last overwrites the first. `constants` maps
+    a weights item to its array's name in a graph (for arrays the step closes over).
     """
 
     items: tuple[Item, ...]
@@ -122,7 +126,9 @@ class _Assembly:
             self.current[name] = number
         return self.current[name]
 
-    def run(self, graph: StepGraph, micro: int, batch: dict[str, int], renames: dict[str, str]) -> dict[str, int]:
+    def run(
+        self, graph: StepGraph, micro: int, batch: dict[str, int], renames: dict[str, str]
+    ) -> dict[str, int]:
         """Append the calls of one fused graph; `renames` maps outputs to persistent names they replace."""
         env: dict[int, int] = {}
         for entry in graph.inputs:
@@ -176,7 +182,15 @@ class _Assembly:
             elif target is not None and may_overwrite(body, code, position, inputs, target):
                 overwritten[number] = target
         self.calls.append(
-            Call(CallKind.KERNEL, kernel, micro, inputs, tuple(outputs), MappingProxyType(overwritten), node.source)
+            Call(
+                CallKind.KERNEL,
+                kernel,
+                micro,
+                inputs,
+                tuple(outputs),
+                MappingProxyType(overwritten),
+                node.source,
+            )
         )
 
     def _replace(self, name: str, results: dict[str, int], out: Output) -> None:
@@ -197,7 +211,9 @@ class _Assembly:
         value = Value(0, item.shape, item.dtype)
         result = Value(1, item.shape, item.dtype)
         copied = Node("reshape", (value,), (result,))
-        body = StepGraph("copy", (Input(value, Role.ACTIVATION, "in0"),), (copied,), (Output("out0", result),))
+        body = StepGraph(
+            "copy", (Input(value, Role.ACTIVATION, "in0"),), (copied,), (Output("out0", result),)
+        )
         node = Node("fused", (value,), (result,), MappingProxyType({"kind": "elementwise"}), "", body)
         number = self.item(name, self.items[target].role, Origin.COMPUTED, result)
         kernel = self.table.number_of(node)
@@ -210,7 +226,9 @@ def assemble(step: TrainStep, micro: StepGraph, update: StepGraph, table: Kernel
     """Unroll and link two fused graphs."""
     work = _Assembly(step, table)
     micro_renames = {o.name: _sum_name(o.name) for o in micro.outputs if step.window > 1 and _is_sum(o.name)}
-    micro_renames |= {o.name: o.name.replace("mutable:", "mutable/", 1) for o in micro.outputs if _is_mutable(o.name)}
+    micro_renames |= {
+        o.name: o.name.replace("mutable:", "mutable/", 1) for o in micro.outputs if _is_mutable(o.name)
+    }
     batches: list[tuple[int, ...]] = []
     results: dict[str, int] = {}
     for index in range(step.window):
@@ -258,9 +276,7 @@ def _sum_name(name: str) -> str:
 def _batch(work: _Assembly, micro: StepGraph, index: int) -> dict[str, int]:
     """The items of one micro-batch, made by one call that reads its record. Unused inputs are read too."""
     entries = [e for e in micro.inputs if e.role is Role.BATCH]
-    batch = {
-        e.name: work.item(f"{e.name}/{index}", Role.BATCH, Origin.BATCH, e.value) for e in entries
-    }
+    batch = {e.name: work.item(f"{e.name}/{index}", Role.BATCH, Origin.BATCH, e.value) for e in entries}
     work.calls.append(Call(CallKind.BATCH, -1, index, (), tuple(batch.values()), MappingProxyType({})))
     return batch
 
@@ -268,8 +284,8 @@ def _batch(work: _Assembly, micro: StepGraph, index: int) -> dict[str, int]:
 def _ordered(work: _Assembly) -> Iterator[Call]:
     """The calls in an order in which whoever overwrites an item comes after everyone who reads it.
 
-    Where that is a cycle (a value computed from the new content is needed to compute it) nothing can be done here;
-    the aliases are chosen so that it does not happen.
+    Where that is a cycle (a value computed from the new content is needed to compute it) nothing can be done
+    here; the aliases are chosen so that it does not happen.
     """
     maker = {number: n for n, call in enumerate(work.calls) for number in call.outputs}
     before: list[set[int]] = [{maker[i] for i in call.inputs if i in maker} for call in work.calls]

@@ -1,7 +1,7 @@
 """Fused nodes → a table of distinct kernels and one object file.
 
-Two fused nodes with the same body, whatever their value numbers, names and source lines, are one kernel: all layers
-of a model share theirs.
+Two fused nodes with the same body, whatever their value numbers, names and source lines, are one kernel: all
+layers of a model share theirs.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportMissingTypeStubs=false, reportUnknownLambdaType=false, reportArgumentType=false
 """Matrix products: one register-tiled schedule for every contraction of a step.
 
-A tile of the grid is (batch, block of rows, panel of columns). It packs its panel of the right operand into scratch
-(depth × width, contiguous), then for each group of `tile_rows` rows accumulates a register tile over the whole depth
-and stores it through the epilogue. The left operand is read in place where its rows are affine in (m, k); else it is
-packed first. Each output has one accumulator that adds products in ascending k: depth blocks only decide when it
-rests in memory, never the order, so blocking, tiles and threads leave the bits alone.
+A tile of the grid is (batch, block of rows, panel of columns). It packs its panel of the right operand into
+scratch
+(depth × width, contiguous), then for each group of `tile_rows` rows accumulates a register tile over the
+whole depth
+and stores it through the epilogue. The left operand is read in place where its rows are affine in (m, k);
+else it is
+packed first. Each output has one accumulator that adds products in ascending k: depth blocks only decide
+when it rests in memory, never the order, so blocking, tiles and threads leave the bits alone.
 
-Structure after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), without their
-packing of the left operand where it is not needed.
+Structure after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), without
+their packing of the left operand where it is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +27,15 @@ from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels.contraction import Geometry, geometry
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Ix, flatten
-from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, loop, scratch_buffer, sequence
+from daypack.compiler.kernels.loops import (
+    KernelCode,
+    Phase,
+    PhaseCode,
+    across,
+    loop,
+    scratch_buffer,
+    sequence,
+)
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.errors import TraceError
 
@@ -49,18 +60,25 @@ class Tiling:
 
 
 def choose_tiling(g: Geometry, target: KernelTarget, direct: bool) -> Tiling:
-    """Panels as wide as the registers hold, depth blocks that keep a panel in half the L2 cache, at least 8 tiles."""
+    """Panels as wide as the registers hold, depth blocks that keep a panel in half the L2 cache, at least
+    8 tiles.
+    """
     lanes = target.lanes
-    vectors = max(1, min(target.tile_vectors, -(-g.columns // lanes)))
+    vectors = max(1, min(target.tile_vectors, _ceil(g.columns, lanes)))
     mr = min(target.tile_rows, max(1, g.rows))
     limit = max(UNROLL, target.l2_bytes // 2 // (4 * vectors * lanes) // UNROLL * UNROLL)
-    depth = g.depth if g.depth <= limit else -(-(-(-g.depth // -(-g.depth // limit))) // UNROLL) * UNROLL
-    panels = -(-g.columns // (vectors * lanes)) * g.batch
-    groups = -(-g.rows // mr)
+    depth = g.depth if g.depth <= limit else _ceil(_ceil(g.depth, _ceil(g.depth, limit)), UNROLL) * UNROLL
+    panels = _ceil(g.columns, vectors * lanes) * g.batch
+    groups = _ceil(g.rows, mr)
     private = not direct and panels <= 2 * g.batch
-    wanted = -(-groups // max(1, -(-8 // panels)))
+    wanted = _ceil(groups, max(1, _ceil(8, panels)))
     rows = min(wanted, 8) if private else wanted
     return Tiling(mr, vectors, lanes, depth, max(1, rows) * mr, private)
+
+
+def _ceil(a: int, b: int) -> int:
+    """a/b rounded up."""
+    return -(-a // b)
 
 
 def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
@@ -73,7 +91,9 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     node = next(n for n in body.nodes if n.op in ops.CONTRACTIONS)
     if any(v.dtype != "float32" for v in (*node.inputs, node.output)):
         kinds = ", ".join(v.dtype for v in node.inputs)
-        raise TraceError(f"{node.op} of {kinds} has no kernel: only float32 products do (made at {node.source})")
+        raise TraceError(
+            f"{node.op} of {kinds} has no kernel: only float32 products do (made at {node.source})"
+        )
     for number, item in enumerate(body.inputs):
         program.argument(item.value, f"in{number}")
     outputs = [program.argument(out.value, f"out{number}") for number, out in enumerate(body.outputs)]
@@ -91,8 +111,12 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
         phases.append(_pack_left(program, g, tiling, packed))
     product = _Product(program, node, g, tiling, strides, packed, outputs)
     phases.append(product.phase())
-    schedule = f"gemm {g.batch}x{g.rows}x{g.columns}x{g.depth} tile {tiling.mr}x{tiling.nr} depth {tiling.depth}"
-    return KernelCode(tuple(phases), workspace, product.scratch_elements * 4, in_place=True, schedule=schedule)
+    schedule = (
+        f"gemm {g.batch}x{g.rows}x{g.columns}x{g.depth} tile {tiling.mr}x{tiling.nr} depth {tiling.depth}"
+    )
+    return KernelCode(
+        tuple(phases), workspace, product.scratch_elements * 4, in_place=True, schedule=schedule
+    )
 
 
 def _affine(program: Program, g: Geometry) -> tuple[Any, int, int] | None:
@@ -150,7 +174,9 @@ class _Probe(Scope):
 
 
 def _pack_left(program: Program, g: Geometry, t: Tiling, packed: Any) -> PhaseCode:
-    """The left operand as (batch, group of rows, depth, rows of the group), rows past the end repeating the last."""
+    """The left operand as (batch, group of rows, depth, rows of the group), rows past the end repeating
+    the last.
+    """
     groups = -(-g.rows // t.mr)
     phase = Phase(program, g.batch * groups)
     b = program.arithmetic.div(phase.tile, groups)
@@ -241,7 +267,9 @@ class _Product:
         group = self.program.loop_variable("p", groups)
         inner = scope.inside(group)
         base = group * (self.t.mr * self.g.depth) + self.panel_elements
-        _pack_group(inner, self.program, self.g, self.t, b, first_row + group * self.t.mr, self.scratch[1], base)
+        _pack_group(
+            inner, self.program, self.g, self.t, b, first_row + group * self.t.mr, self.scratch[1], base
+        )
         scope.statements.append(loop(group, groups, inner.statements))
 
     def _pack_right(self, scope: Scope, b: Ix, panel: Ix, start: int, depth: int) -> None:
@@ -321,11 +349,17 @@ class _Product:
         return loop(lane, self.t.lanes, statements, kind)
 
     def _start(self, accumulators: Any, at: Ix, base: Ix, block: int) -> Any:
-        value = tirx.const(0.0, "float32") if block == 0 else tirx.BufferLoad(self.scratch[1], [(base + at).tir()])
+        value = (
+            tirx.const(0.0, "float32")
+            if block == 0
+            else tirx.BufferLoad(self.scratch[1], [(base + at).tir()])
+        )
         return tirx.BufferStore(accumulators, value, [at.tir()])
 
     def _rest(self, accumulators: Any, at: Ix, base: Ix) -> Any:
-        return tirx.BufferStore(self.scratch[1], tirx.BufferLoad(accumulators, [at.tir()]), [(base + at).tir()])
+        return tirx.BufferStore(
+            self.scratch[1], tirx.BufferLoad(accumulators, [at.tir()]), [(base + at).tir()]
+        )
 
     def _left_offsets(self, scope: Scope, b: Ix, row: Ix, group: Ix, start: int) -> tuple[Any, list[Ix], int]:
         """(buffer, position of each row at k = 0, step per k) of the left operand."""
@@ -391,7 +425,9 @@ class _Product:
                 index = g.result(b, row + i, panel * t.nr + column)
                 shape = self.node.output.shape
                 results: list[Any] = []
-                for out in program.body.outputs:  # all read before any is written: an output may lie on an input
+                for (
+                    out
+                ) in program.body.outputs:  # all read before any is written: an output may lie on an input
                     same = out.value.shape == shape
                     own = index if same else program.arithmetic.reshape(index, shape, out.value.shape)
                     results.append(inner.value(out.value, own))
