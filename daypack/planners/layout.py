@@ -7,6 +7,7 @@ order usually meets it; tight instances go to `layout_search`.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daypack.errors import SpecError
+from daypack.planners.native import library, longs, pointer
 from daypack.planners.problem import MAX_BYTES
 
 Longs = NDArray[np.int64]
@@ -155,18 +157,23 @@ def max_load(columns: Columns) -> int:
 
 def best_first_fit(columns: Columns, bound: int) -> Longs:
     """The offsets of the first order that meets the bound, or else of the best order."""
-    from daypack.planners.first_fit_kernel import first_fit_offsets
-
     best = np.zeros(0, dtype=np.int64)
     best_total = -1
     for order in first_fit_orders(columns):
-        offsets = first_fit_offsets(order, columns.lower, columns.upper, columns.size)
+        offsets = _first_fit(columns, order)
         total = _total(columns, offsets)
         if best_total < 0 or total < best_total:
             best, best_total = offsets, total
         if best_total <= bound:
             break
     return best
+
+
+def _first_fit(columns: Columns, order: Longs) -> Longs:
+    placed, offsets = longs(len(order)), longs(len(order))
+    arrays = (order, columns.lower, columns.upper, columns.size, placed, offsets)
+    library().first_fit(ctypes.c_int64(len(order)), *map(pointer, arrays))
+    return offsets
 
 
 def first_fit_orders(columns: Columns) -> Iterator[Longs]:

@@ -1,9 +1,9 @@
 """The search for tight layouts: restarts of one compiled depth-first search, each with another taste.
 
-The plateau search itself is described in `layout_search_kernel`. What one restart learns about the sections
-that make it fail is kept for the next. Ideas from MiniMalloc (sections, a canonical bottom-up form;
-Moffitt, ASPLOS 2023) and TelaMalloc (learn where it fails); unlike both, the search branches on the most
-constrained place, not buffer.
+The plateau search itself is described in ``native/layout_search.c``. What one restart learns about the
+sections that make it fail is kept for the next. Ideas from MiniMalloc (sections, a canonical bottom-up
+form; Moffitt, ASPLOS 2023) and TelaMalloc (learn where it fails); unlike both, the search branches on the
+most constrained place, not buffer.
 
 A restart is limited in nodes, never in time: the same seed tries the same restarts, and only the number of
 them depends on the clock.
@@ -11,16 +11,19 @@ them depends on the clock.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daypack.planners.layout import Columns
+from daypack.planners.native import library, longs, structure
 
 Longs = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -33,6 +36,9 @@ _TASTES = ((1.0, 0.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0), (1.0, 1.0))
 
 _MANNERS = ((False, True), (True, True), (False, False))
 """Whether a restart is thorough, and whether it learns from the restarts before it."""
+
+_FOUND, _IMPOSSIBLE = 1, 0
+"""What ``layout_search`` in C returns; -1 is undecided."""
 
 _NODES = 500
 """Nodes of a restart, times the Luby sequence."""
@@ -72,8 +78,6 @@ class _Sections:
 
 def within(columns: Columns, capacity: int, until: float, seed: int) -> Outcome:
     """Search for a layout of at most ``capacity`` until the clock (`time.monotonic`) passes ``until``."""
-    from daypack.planners.layout_search_kernel import FOUND, IMPOSSIBLE, search
-
     nothing = np.zeros(0, dtype=np.int64)
     cut = _cut(columns)
     slack = capacity - cut.load
@@ -81,23 +85,64 @@ def within(columns: Columns, capacity: int, until: float, seed: int) -> Outcome:
         return Outcome(Verdict.IMPOSSIBLE, nothing)
     if len(cut.members) * len(cut.load) > MAX_CELLS:
         return Outcome(Verdict.UNDECIDED, nothing)
-    offsets = np.zeros(len(cut.members), dtype=np.int64)
+    arrays = _arrays(cut, slack)
+    search = structure({"buffers": len(cut.members), "sections": len(cut.load), "capacity": capacity}, arrays)
     learned = {thorough: np.ones(len(cut.load), dtype=np.float64) for thorough in (False, True)}
     for score, thorough, learns, max_nodes in _restarts(cut, seed):
         if time.monotonic() >= until:
             break
-        blame = learned[thorough] if learns else np.ones(len(cut.load), dtype=np.float64)
-        result = search(
-            cut.lower, cut.upper, cut.size, slack, capacity, score, blame, max_nodes,
-            cut.alive_start, cut.alive, thorough, offsets,
-        )  # fmt: skip
-        if result == FOUND:
-            return Outcome(Verdict.FOUND, _whole(columns, cut, offsets))
-        if result == IMPOSSIBLE:
+        arrays["placed"][:] = 0
+        arrays["score"][:] = score
+        arrays["blame"][:] = learned[thorough] if learns else 1.0
+        arrays["height"][: len(slack)] = 0
+        arrays["slack"][: len(slack)] = slack
+        arrays["closed"][: len(slack)] = 0
+        result = _run(search, max_nodes, thorough)
+        if result == _FOUND:
+            return Outcome(Verdict.FOUND, _whole(columns, cut, arrays["offsets"]))
+        if result == _IMPOSSIBLE:
             return Outcome(Verdict.IMPOSSIBLE, nothing)
         if learns:
-            learned[thorough] = blame / blame.max() + 0.1
+            learned[thorough] = arrays["blame"] / arrays["blame"].max() + 0.1
     return Outcome(Verdict.UNDECIDED, nothing)
+
+
+def _run(search: ctypes.Structure, max_nodes: int, thorough: bool) -> int:
+    function = library().layout_search
+    function.restype = ctypes.c_int64
+    result: int = function(ctypes.byref(search), ctypes.c_int64(max_nodes), ctypes.c_int64(thorough))
+    return result
+
+
+def _arrays(cut: _Sections, slack: Longs) -> dict[str, NDArray[Any]]:
+    """The arrays of ``struct search``, in its order."""
+    buffers, sections = len(cut.members), len(slack)
+    depths = buffers + sections + 2
+    return {
+        "lower": cut.lower,
+        "upper": cut.upper,
+        "size": cut.size,
+        "score": np.zeros(buffers, dtype=np.float64),
+        "alive_start": cut.alive_start,
+        "alive_list": cut.alive,
+        "blame": np.ones(sections, dtype=np.float64),
+        "height": longs(depths * sections),
+        "slack": longs(depths * sections),
+        "closed": np.zeros(depths * sections, dtype=np.uint8),
+        "choices": longs(depths * (buffers + 1)),
+        "choice_count": longs(depths),
+        "next_choice": longs(depths),
+        "chosen_section": longs(depths),
+        "placed": np.zeros(buffers, dtype=np.uint8),
+        "fitting": np.zeros(buffers, dtype=np.uint8),
+        "usable": np.zeros(sections, dtype=np.uint8),
+        "end": longs(sections),
+        "count": longs(sections),
+        "rest": longs(buffers),
+        "sorted_rest": longs(buffers),
+        "sorted_size": longs(buffers),
+        "offsets": longs(buffers),
+    }
 
 
 def _cut(columns: Columns) -> _Sections:
