@@ -1,105 +1,214 @@
 """Window + plan → arena offsets and the instruction stream.
 
-The planner speaks of calls; here every array gets its own lifetime: from the call that makes it to the last
-that
-reads it. Arrays that share memory (an update and what it overwrites) have one buffer. The layout is judged by
-`planners.validate` before anything is emitted.
+The planner speaks of nodes; here every array gets its place. A node's stay in memory is one buffer, which an
+overwriting node continues; a node with several outputs has one buffer an output, each ending at its own last
+use. The layout is judged by `planners.validate` before anything is emitted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from daypack.compiler.project import Projection, padded
-from daypack.compiler.window import CallKind, Origin, Window
+from daypack.compiler.project import Projection, fresh_outputs, padded
+from daypack.compiler.window import Call, CallKind, Origin, Window
 from daypack.planners.layout import Buffer, lay_out
+from daypack.planners.lifetimes import Lifetimes, lifetimes
 from daypack.planners.plan import Op, Plan
 from daypack.planners.validate import validate_layout
 from daypack.runtime import plan_file as pf
 
+PageIn = Mapping[int, tuple[int, int]]
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`offsets[item]`: bytes in the arena; `steps`: one window; `peak_item_bytes`: sizes live at the
-    fullest call.
+    """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
+
+    `resident`: weights items that the setup loads. `steps` still holds page-ins as `PageIn` placeholders
+    until the weights file is laid out; `instructions` fills them in.
     """
 
-    offsets: dict[int, int]
+    offsets: Mapping[int, int]
     arena_bytes: int
     max_load_bytes: int
-    steps: tuple[pf.Instr, ...]
+    resident: frozenset[int]
+    stream: tuple[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page, ...]
+
+    def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
+        """The stream with file offsets: `places[item]` is where a weights item lies in weights.bin."""
+        return tuple(
+            pf.Read(pf.FileKind.WEIGHTS, places[i.item], i.offset_bytes, i.size_bytes)
+            if isinstance(i, Page)
+            else i
+            for i in self.stream
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Read a weights item into the arena."""
+
+    item: int
+    offset_bytes: int
+    size_bytes: int
 
 
 def apply_plan(
     window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes."""
-    order = [projection.call_of[i.id] for i in plan.sequence if i.op is Op.COMPUTE]
-    owner = _owners(window)
-    lives = _lives(window, order, owner)
-    buffers = [Buffer(n, low, high, padded(size)) for n, (low, high, size) in enumerate(lives.values())]
-    number = {item: n for n, item in enumerate(lives)}
-    spaces: dict[tuple[int, int], int] = {}
-    for time, call in enumerate(order):
-        for k, size in enumerate(workspaces[call]):
-            spaces[(call, k)] = len(buffers)
-            buffers.append(Buffer(len(buffers), time, time + 1, padded(size)))
-    layout = lay_out(buffers)
-    validate_layout(buffers, layout)
-    offsets = {
-        item.id: layout.offsets[number[owner[item.id]]] for item in window.items if owner[item.id] in number
-    }
-    steps = tuple(_instructions(window, order, offsets, layout.offsets, spaces, workspaces))
-    return Applied(offsets, layout.total_bytes, layout.max_load_bytes, steps)
+    return _Placement(window, projection, plan, workspaces, lifetimes(projection.problem, plan)).run()
 
 
-def _owners(window: Window) -> dict[int, int]:
-    """Item → the first item of the chain of overwrites whose memory it uses."""
-    owner = {item.id: item.id for item in window.items}
-    for call in window.calls:
-        for new, old in call.overwrites.items():
-            owner[new] = owner[old]
-    return owner
+@dataclass(slots=True)
+class _Placement:
+    window: Window
+    projection: Projection
+    plan: Plan
+    workspaces: list[tuple[int, ...]]
+    lives: Lifetimes
+    rows: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    stay: dict[int, int] = field(default_factory=dict[int, int])  # buffer of a stay → row
+    part: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])  # + item → row
+    space: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
 
+    firsts: dict[int, int] = field(default_factory=dict[int, int])
 
-def _lives(window: Window, order: list[int], owner: dict[int, int]) -> dict[int, tuple[int, int, int]]:
-    """Owner → (first call, one past the last call, bytes). What persists lives through the window."""
-    end = len(order)
-    lives: dict[int, tuple[int, int, int]] = {}
-    for item in window.items:
-        if item.origin in (Origin.STATE, Origin.WEIGHTS):
-            lives[item.id] = (0, end, item.size_bytes)
-    for time, number in enumerate(order):
-        call = window.calls[number]
-        for item in (*call.inputs, *call.outputs):
-            root = owner[item]
-            low, high, size = lives.get(root, (time, time + 1, window.items[root].size_bytes))
-            lives[root] = (low, max(high, time + 1), size)
-    for item in (window.loss, window.weight):
-        low, _, size = lives[owner[item]]
-        lives[owner[item]] = (low, end, size)
-    return lives
+    def run(self) -> Applied:
+        self._trace_firsts()
+        self._rows()
+        buffers = [Buffer(n, low, high, size) for n, (low, high, size) in enumerate(self.rows)]
+        layout = lay_out(buffers)
+        validate_layout(buffers, layout)
+        stream = self._stream(layout.offsets)
+        offsets, resident = self._ends(layout.offsets)
+        return Applied(offsets, layout.total_bytes, layout.max_load_bytes, resident, tuple(stream))
 
+    def _trace_firsts(self) -> None:
+        for call in self.window.calls:
+            for new, old in call.overwrites.items():
+                if self.projection.node_of[new] == self.projection.node_of[old]:
+                    self.firsts[new] = self._first(old)
 
-def _instructions(
-    window: Window,
-    order: list[int],
-    offsets: dict[int, int],
-    places: tuple[int, ...],
-    spaces: dict[tuple[int, int], int],
-    workspaces: list[tuple[int, ...]],
-) -> list[pf.Instr]:
-    stream: list[pf.Instr] = []
-    for number in order:
-        call = window.calls[number]
+    def _call(self, node: int) -> Call:
+        return self.window.calls[self.projection.call_of[node]]
+
+    def _first(self, item: int) -> int:
+        """The item in whose memory, within a node's, this one lies: the one it overwrote in place."""
+        return self.firsts.get(item, item)
+
+    def _split(self, node: int) -> bool:
+        """Whether a node's memory is several arrays with lives of their own."""
+        return node in self.projection.call_of and len(fresh_outputs(self._call(node))) > 1
+
+    def _rows(self) -> None:
+        """One row (first, end, bytes) for every buffer of the layout."""
+        opened = self._opened()
+        last = self._last_reads()
+        for number, buffer in enumerate(self.lives.buffers):
+            node = opened.get(number)
+            if node is None or not self._split(node):
+                self.stay[number] = len(self.rows)
+                self.rows.append((buffer.lower, buffer.upper, buffer.size_bytes))
+                continue
+            for item in fresh_outputs(self._call(node)):
+                end = last.get((number, item), buffer.lower + 1)
+                self.part[(number, item)] = len(self.rows)
+                self.rows.append((buffer.lower, end, padded(self.window.items[item].size_bytes)))
+        self._workspace_rows()
+
+    def _opened(self) -> dict[int, int]:
+        """Buffer → the node whose compute opens it."""
+        opened: dict[int, int] = {}
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op is Op.COMPUTE:
+                opened.setdefault(self.lives.operands[time][value], value)
+        return opened
+
+    def _last_reads(self) -> dict[tuple[int, int], int]:
+        """(buffer, item) → one past the last instruction that reads the item there."""
+        last: dict[tuple[int, int], int] = {}
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op is Op.COMPUTE:
+                call = self._call(value)
+                for item in (*call.inputs, *call.overwrites.values()):
+                    last[(self._buffer(time, item), self._first(item))] = time + 1
+        for item in self._results():
+            buffer = self.lives.final[self.projection.node_of[item]]
+            last[(buffer, self._first(item))] = len(self.plan.sequence)
+        return last
+
+    def _results(self) -> list[int]:
+        """What is read after the window: the loss and the weight."""
+        return [self.window.loss, self.window.weight]
+
+    def _buffer(self, time: int, item: int) -> int:
+        return self.lives.operands[time][self.projection.node_of[item]]
+
+    def _workspace_rows(self) -> None:
+        """A node's workspace buffer is replaced by one row for each workspace of its kernel."""
+        for time, (op, value) in enumerate(self.plan.sequence):
+            number = self.lives.workspace[time]
+            if op is not Op.COMPUTE or number is None:
+                continue
+            sizes = self.workspaces[self.projection.call_of[value]]
+            for k, size in enumerate(sizes):
+                self.space[(time, k)] = len(self.rows)
+                self.rows.append((time, time + 1, padded(size)))
+            row = self.stay[number]
+            self.rows[row] = (time, time + 1, 0)
+
+    # ---- instructions ----
+
+    def _place(self, offsets: tuple[int, ...], buffer: int, item: int) -> int:
+        row = self.part.get((buffer, self._first(item)))
+        return offsets[self.stay[buffer] if row is None else row]
+
+    def _stream(self, offsets: tuple[int, ...]) -> list[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page]:
+        stream: list[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page] = []
+        stream += self._cleared(offsets)
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op is Op.PAGE_IN:
+                item = self.window.items[self.projection.source_of[value]]
+                place = offsets[self.stay[self.lives.operands[time][value]]]
+                stream.append(Page(item.id, place, item.size_bytes))
+            elif op is Op.COMPUTE:
+                stream.append(self._instruction(offsets, time, value))
+        stream.append(pf.EndShard())
+        return stream
+
+    def _cleared(self, offsets: tuple[int, ...]) -> list[pf.Zero]:
+        """Running sums start at zero."""
+        return [
+            pf.Zero(offsets[self.stay[self.lives.initial[node]]], self.window.items[item].size_bytes)
+            for node, item in self.projection.source_of.items()
+            if self.window.items[item].origin is Origin.ZERO and node in self.lives.initial
+        ]
+
+    def _instruction(self, offsets: tuple[int, ...], time: int, node: int) -> pf.Call | pf.Batch:
+        call = self._call(node)
+
+        def at(item: int) -> int:
+            return self._place(offsets, self._buffer(time, item), item)
+
+        outputs = tuple(at(o) for o in call.outputs)
         if call.kind is CallKind.BATCH:
-            stream.append(pf.Batch(call.micro, tuple(offsets[o] for o in call.outputs)))
-        elif call.kind is CallKind.ZERO:
-            (item,) = call.outputs
-            stream.append(pf.Zero(offsets[item], window.items[item].size_bytes))
-        else:
-            operands = [offsets[i] for i in (*call.inputs, *call.outputs)]
-            operands += [places[spaces[(number, k)]] for k in range(len(workspaces[number]))]
-            stream.append(pf.Call(call.kernel, tuple(operands)))
-    stream.append(pf.EndShard())
-    return stream
+            return pf.Batch(call.micro, outputs)
+        spaces = self.workspaces[self.projection.call_of[node]]
+        extra = tuple(offsets[self.space[(time, k)]] for k in range(len(spaces)))
+        return pf.Call(call.kernel, (*(at(i) for i in call.inputs), *outputs, *extra))
+
+    def _ends(self, offsets: tuple[int, ...]) -> tuple[dict[int, int], frozenset[int]]:
+        """Where persistent arrays lie when the window begins, and its results when it ends."""
+        found: dict[int, int] = {}
+        resident: set[int] = set()
+        for node, item in self.projection.source_of.items():
+            if node in self.lives.initial:
+                found[item] = offsets[self.stay[self.lives.initial[node]]]
+                if self.window.items[item].origin is Origin.WEIGHTS:
+                    resident.add(item)
+        for item in self._results():
+            buffer = self.lives.final[self.projection.node_of[item]]
+            found[item] = self._place(offsets, buffer, item)
+        return found, frozenset(resident)

@@ -75,12 +75,12 @@ def emit(
         save_steps=save_steps,
         kernels=kernels,
         setup=tuple(_setup(window, applied, places, state)),
-        steps=applied.steps,
+        steps=applied.instructions(places),
         inputs=_inputs(window, ranges),
         state=state,
         loss_offset_bytes=applied.offsets[window.loss],
         weight_offset_bytes=applied.offsets[window.weight],
-        step_offset_bytes=applied.offsets[window.step],
+        step_offset_bytes=applied.offsets[window.state[STEP][0]],
         kernel_id=engine.kernel_id,
     )
     raw = write_plan(plan)
@@ -152,7 +152,7 @@ def _setup(
 ) -> Iterator[pf.Instr]:
     for item, offset in sorted(places.items(), key=lambda p: p[1]):
         size = window.items[item].size_bytes
-        if size:
+        if size and item in applied.resident:
             yield pf.Read(pf.FileKind.WEIGHTS, offset, applied.offsets[item], size)
     layout = state_layout(state)
     for tensor, offset in zip(state, layout.offsets_bytes, strict=True):

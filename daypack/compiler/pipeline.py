@@ -125,7 +125,7 @@ def plan_step(
     fixed = engine_overhead_bytes(
         threads=options.threads, scratch_bytes=scratch, plan_bytes=0, engine_bytes=0
     )
-    projection = project(window, costs, [sum(s) for s in spaces], fixed)
+    projection = project(window, costs, [sum(s) for s in spaces], fixed, profile)
     budget = NO_BUDGET if options.memory_bytes is None else options.memory_bytes
     plan = keep_all(projection.problem, budget, PlanOptions())
     validate_plan(projection.problem, plan, budget)
@@ -212,7 +212,7 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
         flash_read_bytes=0,
         flash_written_bytes=saved // options.save_steps,
         kernels=len(planned.table.kernels),
-        shards=sum(type(i).__name__ == "EndShard" for i in planned.applied.steps),
+        shards=sum(type(i).__name__ == "EndShard" for i in planned.applied.stream),
         compile_seconds=seconds,
     )
 

@@ -1,29 +1,40 @@
 """The window → what a planner sees: one node a call, one source an array that exists before the window.
 
-A call with several outputs is one node whose size is their sum. A call that takes over the memory of one
+A call with several outputs is one node whose size is their sum. A call that takes over the memory of an
 array of
-its own size says so (`overwrites`); an optimizer kernel that updates several arrays overwrites the first and
-lists the others as changed in place.
+its own size says so (`overwrites`); what else it changes in place keeps its node. Running sums are sources:
+they are cleared when the window begins. Only frozen weights may be paged: their copy on flash never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from daypack.compiler.window import Call, Origin, Window
-from daypack.planners.problem import Node, NodeKind, Problem
+from daypack.compiler.window import Call, CallKind, Origin, Window
+from daypack.devices import Profile
+from daypack.planners.problem import Node, NodeKind, Paging, Problem
 
 ALIGNMENT_BYTES = 64
+PAGE_BYTES = 512 * 1024
+"""Reads below this waste flash bandwidth; smaller weights stay."""
+SOURCES = (Origin.STATE, Origin.WEIGHTS, Origin.ZERO)
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`problem` with, for each node, the call (index) or the item (source) that it stands for."""
+    """`problem`; the call or the item (source) of each node; the node that holds an item when it is first
+    made.
+
+    `once`: nodes that change something in place, or whose output is changed in place, so that computing them
+    again would not give the same: a plan computes each exactly once.
+    """
 
     problem: Problem
-    call_of: dict[int, int]
-    source_of: dict[int, int]
+    call_of: Mapping[int, int]
+    source_of: Mapping[int, int]
+    node_of: Mapping[int, int]
+    once: frozenset[int]
 
 
 def padded(size_bytes: int) -> int:
@@ -31,51 +42,110 @@ def padded(size_bytes: int) -> int:
     return size_bytes + -size_bytes % ALIGNMENT_BYTES
 
 
+def fresh_outputs(call: Call) -> tuple[int, ...]:
+    """The outputs that need memory of their own."""
+    return tuple(o for o in call.outputs if o not in call.overwrites)
+
+
 def project(
-    window: Window, costs: Sequence[float], workspaces: Sequence[int], fixed_bytes: int
+    window: Window, costs: Sequence[float], workspaces: Sequence[int], fixed_bytes: int, profile: Profile
 ) -> Projection:
     """The problem of a window; `costs` and `workspaces` are per call, in seconds and bytes."""
-    nodes: list[Node] = []
-    node_of: dict[int, int] = {}  # item → the node that holds its present content
-    call_of: dict[int, int] = {}
-    source_of: dict[int, int] = {}
-    for item in window.items:
-        if item.origin in (Origin.STATE, Origin.WEIGHTS):
-            node_of[item.id] = len(nodes)
-            source_of[len(nodes)] = item.id
-            size = padded(item.size_bytes)
-            nodes.append(Node(len(nodes), item.name, 0.0, size, kind=NodeKind.SOURCE))
-    taken: set[int] = set()
+    builder = _Builder(window)
     for number, call in enumerate(window.calls):
-        node = _node(nodes, window, call, node_of, taken, costs[number], workspaces[number])
-        if node.overwrites is not None:
-            taken.add(node.overwrites)
-        call_of[node.id] = number
-        node_of.update((out, node.id) for out in call.outputs)
-        node_of.update((old, node.id) for old in call.overwrites.values())
-        nodes.append(node)
-    final = {node_of[item] for _, item in window.state.values()}
-    final |= {node_of[window.loss], node_of[window.weight]}
-    final |= {n for n in source_of if n not in taken}
-    return Projection(Problem(tuple(nodes), frozenset(final), fixed_bytes), call_of, source_of)
+        if call.kind is not CallKind.ZERO:
+            builder.add(number, call, costs[number], workspaces[number])
+    final = {builder.holder[item] for _, item in window.state.values()}
+    final |= {builder.holder[window.loss], builder.holder[window.weight]}
+    final |= {n for n in builder.source_of if n not in builder.taken}
+    problem = Problem(
+        tuple(builder.nodes), frozenset(final), fixed_bytes, _paging(window, builder.source_of, profile)
+    )
+    return Projection(problem, builder.call_of, builder.source_of, builder.node_of, frozenset(builder.once))
 
 
-def _node(
-    nodes: list[Node],
-    window: Window,
-    call: Call,
-    node_of: dict[int, int],
-    taken: set[int],
-    cost: float,
-    workspace: int,
-) -> Node:
-    size = sum(padded(window.items[o].size_bytes) for o in call.outputs if o not in call.overwrites)
-    overwritten = [node_of[old] for old in call.overwrites.values()]
-    inputs = dict.fromkeys([*(node_of[i] for i in call.inputs), *overwritten])
-    overwrites = None
-    if size == 0 and overwritten and overwritten[0] not in taken:
-        own = padded(window.items[next(iter(call.overwrites))].size_bytes)
-        if nodes[overwritten[0]].size_bytes == own:
-            overwrites, size = overwritten[0], own
-    name = call.source or str(call.kind)
-    return Node(len(nodes), name, cost, size, workspace, tuple(inputs), overwrites=overwrites)
+def _paging(window: Window, source_of: Mapping[int, int], profile: Profile) -> Paging:
+    pageable = {
+        node
+        for node, item in source_of.items()
+        if window.items[item].origin is Origin.WEIGHTS and window.items[item].size_bytes >= PAGE_BYTES
+    }
+    read = profile.flash.read_bytes_per_s
+    write = profile.flash.write_bytes_per_s
+    rates = (read.value if read else 1e9, write.value if write else 0.5e9)
+    return Paging(*rates, PAGE_BYTES, frozenset(pageable))
+
+
+class _Builder:
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.nodes: list[Node] = []
+        self.holder: dict[int, int] = {}  # item → the node that holds its present content
+        self.node_of: dict[int, int] = {}  # item → the node in whose memory it lies when it is made
+        self.call_of: dict[int, int] = {}
+        self.source_of: dict[int, int] = {}
+        self.taken: set[int] = set()
+        self.once: set[int] = set()
+        for item in window.items:
+            if item.origin in SOURCES:
+                number = len(self.nodes)
+                self.holder[item.id] = self.node_of[item.id] = number
+                self.source_of[number] = item.id
+                self.nodes.append(Node(number, item.name, 0.0, padded(item.size_bytes), kind=NodeKind.SOURCE))
+
+    def add(self, number: int, call: Call, cost: float, workspace: int) -> None:
+        """One call as a node."""
+        items = self.window.items
+        size = sum(padded(items[o].size_bytes) for o in fresh_outputs(call))
+        overwritten = [self.holder[old] for old in call.overwrites.values()]
+        read = [n for i in call.inputs for n in (self.holder[i], self.node_of[i]) if n not in self.taken]
+        inputs = dict.fromkeys([*read, *overwritten])
+        overwrites = self._takes_over(call, size)
+        if overwrites is not None:
+            size = self.nodes[overwrites].size_bytes
+            self.taken.add(overwrites)
+        node = Node(
+            len(self.nodes),
+            call.source or str(call.kind),
+            cost,
+            size,
+            workspace,
+            tuple(inputs),
+            overwrites=overwrites,
+        )
+        self.nodes.append(node)
+        self.call_of[node.id] = number
+        self._place(call, node.id, overwrites)
+
+    def _takes_over(self, call: Call, size: int) -> int | None:
+        """The node whose memory becomes this call's own, if one can say so."""
+        if size or not call.overwrites:
+            return None
+        new, old = next(iter(call.overwrites.items()))
+        holder = self.holder[old]
+        same = self.nodes[holder].size_bytes == padded(self.window.items[new].size_bytes)
+        return holder if same and holder not in self.taken else None
+
+    def _place(self, call: Call, node: int, overwrites: int | None) -> None:
+        for output in call.outputs:
+            self.holder[output] = self.node_of[output] = node
+        for position, (new, old) in enumerate(call.overwrites.items()):
+            self.once.add(node)
+            before = self.holder[old]
+            if before not in self.source_of:
+                self.once.add(before)
+            if position == 0 and overwrites is not None:
+                self.holder[old] = node
+            else:
+                self.node_of[new] = self.node_of[old]
+                self.holder[old] = node
+
+
+def computed_once(projection: Projection, computes: Sequence[int]) -> int | None:
+    """A node that the plan computes more than once although it must not, or None."""
+    seen: set[int] = set()
+    for node in computes:
+        if node in projection.once and node in seen:
+            return node
+        seen.add(node)
+    return None
