@@ -61,9 +61,12 @@ def compile_spec(
     out: Path,
     target: str | None = None,
     memory_bytes: int | None = None,
+    dump_problem: Path | None = None,
     on_stage: OnStage | None = None,
 ) -> CompileResult:
     """Compile a spec; `target` (a device name or profile path) and `memory_bytes` replace the spec's.
+
+    `dump_problem` names a file for the planning problem of the step (daypack-problem/1).
 
     Raises:
         SpecError: the spec's model, data or values cannot be used.
@@ -88,7 +91,7 @@ def compile_spec(
         ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
     )
     memory = memory_bytes if memory_bytes is not None else spec.budget.memory_bytes
-    options = Options(memory_bytes=memory, save_steps=spec.train.save_steps or 1)
+    options = Options(memory_bytes=memory, save_steps=spec.train.save_steps or 1, dump_problem=dump_problem)
     compiled = compile_step(
         step,
         load_profile(target or spec.device.profile),

@@ -27,6 +27,10 @@ class DaypackError(Exception):
         if code is not None:
             self.code = code
 
+    def details(self) -> dict[str, object]:
+        """What `--json` prints besides the message: `error` is the kind."""
+        return {"error": self.code.name.lower().replace("_", "-")}
+
 
 class SpecError(DaypackError):
     """The spec, an argument, a checkpoint or the data is not usable."""

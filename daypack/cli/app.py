@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import printing, progress
+from daypack.cli import planning, printing, progress
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 EXIT_CODES: dict[ExitCode, str] = {
@@ -91,6 +91,9 @@ def compile_command(
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="SIZE", help="Instead of the spec's budget: 160MB.")
     ] = None,
+    dump_problem: Annotated[
+        Path | None, typer.Option("--dump-problem", metavar="FILE", help="Also write the planning problem.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a spec into a bundle."""
@@ -100,12 +103,21 @@ def compile_command(
     memory_bytes = _memory_bytes(memory)
     with progress.Stages("compile", plain=not as_json) as stages:
         result = api.compile_spec(
-            load_spec(spec), out=out, target=target, memory_bytes=memory_bytes, on_stage=stages.update
+            load_spec(spec),
+            out=out,
+            target=target,
+            memory_bytes=memory_bytes,
+            dump_problem=dump_problem,
+            on_stage=stages.update,
         )
     if as_json:
         printing.print_json(printing.compile_record(result))
     else:
         printing.print_compiled(result)
+
+
+app.command("plan", epilog=EPILOG)(planning.plan)
+app.command("layout", epilog=EPILOG)(planning.layout)
 
 
 @app.command(epilog=EPILOG)

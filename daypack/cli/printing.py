@@ -32,7 +32,7 @@ def print_json(record: object) -> None:
 def print_error(error: DaypackError, *, as_json: bool) -> None:
     """`error: ...` on stderr, or one JSON object on stdout."""
     if as_json:
-        print_json({"error": error.code.name.lower(), "message": error.message})
+        print_json({**error.details(), "message": error.message})
     else:
         print(f"error: {error.message}", file=sys.stderr)
 

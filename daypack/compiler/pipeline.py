@@ -25,6 +25,7 @@ from daypack.compiler.project import Projection, project
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.window import CallKind, Window, assemble
 from daypack.devices import Profile
+from daypack.planners.exchange import named, problem_text
 from daypack.planners.keep_all import keep_all
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.validate import validate_plan
@@ -48,11 +49,15 @@ OnStage = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`memory_bytes` None: no budget. `threads`: those the memory account counts."""
+    """`memory_bytes` None: no budget. `threads`: those the memory account counts.
+
+    `dump_problem`: a file for the planning problem.
+    """
 
     memory_bytes: int | None = None
     save_steps: int = 1
     threads: int = 2
+    dump_problem: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,8 @@ def plan_step(
         threads=options.threads, scratch_bytes=scratch, plan_bytes=0, engine_bytes=0
     )
     projection = project(window, costs, [sum(s) for s in spaces], fixed, profile)
+    if options.dump_problem is not None:
+        options.dump_problem.write_text(problem_text(named(projection.problem)))
     budget = NO_BUDGET if options.memory_bytes is None else options.memory_bytes
     plan = keep_all(projection.problem, budget, PlanOptions())
     validate_plan(projection.problem, plan, budget)

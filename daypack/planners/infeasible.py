@@ -46,7 +46,7 @@ class PlanInfeasible(BudgetInfeasible):
             f"the smallest budget found to do is {self.smallest_feasible_bytes} bytes"
         )
 
-    def as_json(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
         return {
             "error": "budget-infeasible",
@@ -75,7 +75,7 @@ class LayoutInfeasible(BudgetInfeasible):
             f"{bound_bytes} bytes, the smallest arena found has {smallest_feasible_bytes} bytes"
         )
 
-    def as_json(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
         return {
             "error": "layout-infeasible",

@@ -61,10 +61,20 @@ class FakeApi:
         out: Path,
         target: str | None = None,
         memory_bytes: int | None = None,
+        dump_problem: Path | None = None,
         on_stage: Callable[[str, float], None] | None = None,
     ) -> CompileResult:
         self.calls.append(
-            ("compile", {"spec": spec, "out": out, "target": target, "memory_bytes": memory_bytes})
+            (
+                "compile",
+                {
+                    "spec": spec,
+                    "out": out,
+                    "target": target,
+                    "memory_bytes": memory_bytes,
+                    "dump_problem": dump_problem,
+                },
+            )
         )
         assert on_stage is not None
         for stage, fraction in (("trace", 0.0), ("kernels", 0.5), ("kernels", 0.75), ("emit", 0.9)):

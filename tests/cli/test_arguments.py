@@ -63,7 +63,7 @@ def test_wrong_usage_is_exit_code_2(command, api, arguments: list[str], message:
     assert outcome.code == 2
     assert api.calls == []
     if as_json:
-        assert outcome.json["error"] == "bad_input"
+        assert outcome.json["error"] == "bad-input"
         assert outcome.json["message"].startswith(message)
     else:
         assert outcome.err.startswith(f"error: {message}")

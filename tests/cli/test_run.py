@@ -141,4 +141,4 @@ def test_inspect_refuses_a_broken_bundle(command, api) -> None:
     api.fail = BundleError("b/MANIFEST: missing")
     outcome = command("inspect", "b", "--json")
     assert outcome.code == 4
-    assert outcome.json == {"error": "bad_bundle", "message": "b/MANIFEST: missing"}
+    assert outcome.json == {"error": "bad-bundle", "message": "b/MANIFEST: missing"}

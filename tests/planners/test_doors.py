@@ -41,7 +41,7 @@ def test_an_infeasible_budget_is_an_answer(problem_path: Path, tmp_path: Path, m
     with pytest.raises(PlanInfeasible) as caught:
         plan_file(problem_path, out, memory_bytes=memory_bytes, planner="keep-all")
     assert caught.value.code == ExitCode.BUDGET_INFEASIBLE
-    answer = caught.value.as_json()
+    answer = caught.value.details()
     assert answer["error"] == "budget-infeasible"
     assert (answer["memory_bytes"], answer["bound_bytes"]) == (memory_bytes, 16)
     assert {row["name"] for row in answer["forced_by"]} == {"x", "a", "db", "da"}
@@ -83,7 +83,7 @@ def test_layout_file_writes_a_valid_layout(tmp_path: Path):
     with pytest.raises(LayoutInfeasible) as caught:
         layout_file(source, tmp_path / "none.csv", capacity_bytes=11)
     assert caught.value.code == ExitCode.BUDGET_INFEASIBLE
-    assert caught.value.as_json() == {
+    assert caught.value.details() == {
         "error": "layout-infeasible",
         "capacity_bytes": 11,
         "smallest_feasible_bytes": 12,
