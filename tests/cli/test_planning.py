@@ -9,17 +9,21 @@ import pytest
 
 from daypack.cli import main
 
+
+def _node(
+    number: int, inputs: list[int], size_bytes: int, workspace_bytes: int = 0, **more: object
+) -> object:
+    row = {"id": number, "name": f"n{number}", "cost": 1, "size_bytes": size_bytes, "inputs": inputs}
+    return {**row, "workspace_bytes": workspace_bytes, "overwrites": None, **more}
+
+
 PROBLEM = {
     "format": "daypack-problem/1",
-    "nodes": [
-        {"id": 0, "name": "x", "kind": "source", "cost": 0, "size_bytes": 4, "workspace_bytes": 0, "inputs": [], "overwrites": None},
-        {"id": 1, "name": "a", "cost": 1, "size_bytes": 8, "workspace_bytes": 2, "inputs": [0], "overwrites": None},
-        {"id": 2, "name": "b", "cost": 1, "size_bytes": 8, "workspace_bytes": 0, "inputs": [1], "overwrites": None},
-    ],
+    "nodes": [_node(0, [], 4, kind="source", cost=0), _node(1, [0], 8, 2), _node(2, [1], 8)],
     "keep": [2],
     "fixed_bytes": 10,
     "paging": None,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
