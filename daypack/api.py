@@ -6,7 +6,7 @@ runtime.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -269,8 +269,10 @@ def compile(
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run leaves: the steps, and the arrays of the state by name (parameters under their own
-    paths).
+    """What a run leaves: its steps, and every array of the saved state by name.
+
+    In `state`, a parameter has its own path, what the loss changes stands under `mutable/`, the optimizer's
+    state under `opt/`, and `clock/step` counts the updates.
     """
 
     steps: tuple[StepEvent, ...]
@@ -279,6 +281,23 @@ class TrainResult:
     @property
     def losses(self) -> list[float]:
         return [step.loss for step in self.steps]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The trained arrays alone, by path."""
+        others = ("mutable/", "opt/", "clock/")
+        return {name: array for name, array in self.state.items() if not name.startswith(others)}
+
+    def update(self, model: Any) -> Any:
+        """The model that was compiled, trained: an NNX module is changed in place and returned, any other
+        (Linen variables, a pytree of arrays) is returned as a new one.
+
+        Raises:
+            SpecError: it is another model.
+        """
+        from daypack.user_step import updated
+
+        return updated(model, self.state)
 
 
 def run(
@@ -294,7 +313,12 @@ def run(
     """Train a bundle on whole batches (dicts of arrays as given to `compile`); one step a batch unless
     `steps` says.
 
-    Batches are cut into the window's micro-batches along their first dimension.
+    A batch is cut into the window's micro-batches along its first dimension. Training goes on from the state
+    that the last run saved beside the bundle (or in the directory `state`); `fresh` starts over.
+
+    Raises:
+        SpecError: no batch, or one that is not like the one given to `compile`.
+        BundleError, MissingTool, Stopped: as the engine reports.
     """
     import tempfile
 
@@ -305,34 +329,43 @@ def run(
 
     path = bundle.bundle if isinstance(bundle, CompileResult) else Path(bundle)
     plan = read_bundle_plan(path)
+    place = Path(state) if state is not None else path.with_name(path.name + ".state")
+    saved = place / "state.safetensors"
+    done = 0 if fresh else _steps_done(saved)
+    given = list(batches)
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
         data = Path(folder) / "data.bin"
-        count = write_data(data, plan.inputs, _records(batches, plan.window))
-        place = Path(state) if state is not None else path.with_name(path.name + ".state")
-        wanted = steps if steps is not None else count // plan.window
+        write_data(data, plan.inputs, _records(given, plan.window, done))
+        wanted = steps if steps is not None else len(given)
         events = tuple(
             run_bundle(path, data=data, steps=wanted, via=via, threads=threads, state=place, fresh=fresh)
         )
-    saved = place / "state.safetensors"
     if not saved.exists():
         raise BundleError(f"{saved}: the run saved no state")
     return TrainResult(events, load_file(saved))
 
 
-def _records(batches: Iterable[Mapping[str, Any]], window: int) -> Iterator[dict[str, Any]]:
-    import numpy as np
+def _steps_done(saved: Path) -> int:
+    """The clock of a saved state; 0 where there is none, or none that can be read (the engine says why)."""
+    from safetensors import SafetensorError, safe_open
 
-    for number, batch in enumerate(batches):
-        arrays = {name: np.asarray(array) for name, array in _flat(batch).items()}
-        size = min(len(a) for a in arrays.values())
-        if size % window:
-            raise SpecError(f"batch {number} has {size} examples, which a window of {window} does not divide")
-        part = size // window
-        for micro in range(window):
-            yield {name: array[micro * part : (micro + 1) * part] for name, array in arrays.items()}
+    if not saved.exists():
+        return 0
+    try:
+        with safe_open(saved, "np") as file:
+            return int(file.get_tensor("clock/step"))
+    except SafetensorError:
+        return 0
 
 
-def _flat(batch: Mapping[str, Any]) -> dict[str, Any]:
-    from daypack.user_step import flat_names
+def _records(batches: Sequence[Any], window: int, done: int) -> Iterator[dict[str, Any]]:
+    """The micro-batches in the order of the file, where step s reads batch s modulo their number.
 
-    return flat_names(batch)
+    The first batch is for the first step of this run, which has `done` steps behind it.
+    """
+    from daypack.user_step import batch_arrays, micro_batches
+
+    for place in range(len(batches)):
+        number = (place - done) % len(batches)
+        where = f"batch {number}"
+        yield from micro_batches(batch_arrays(batches[number], where), window, where)
