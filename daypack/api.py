@@ -191,7 +191,7 @@ def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     from daypack.runtime.bundle import read_bundle
     from daypack.spec import parse_spec
 
-    if data.is_file() and data.open("rb").read(8) == b"DPDATA1\0":
+    if _is_prepared(data):
         return data
     found = read_bundle(bundle)
     text = found.description.get("spec")
@@ -208,6 +208,13 @@ def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     windows = load_windows(source, ids.bound, spec.train.sequence, spec.train.seed)
     _write_windows(path, found.plan.inputs, windows, spec)
     return path
+
+
+def _is_prepared(data: Path) -> bool:
+    if not data.is_file():
+        return False
+    with data.open("rb") as file:
+        return file.read(8) == b"DPDATA1\0"
 
 
 def inspect_bundle(bundle: Path) -> dict[str, Any]:
