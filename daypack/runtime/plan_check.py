@@ -23,6 +23,7 @@ from daypack.runtime.plan_file import (
     Kernel,
     PlanFile,
     Read,
+    Rows,
     Zero,
 )
 from daypack.runtime.state_file import METADATA_KEY, state_layout
@@ -110,6 +111,8 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
                     )
             _check_between(f"{where} file offset", file_offset, 0, MAX_BYTES)
             _check_range(plan, where, arena_offset, size)
+        case Rows():
+            _check_rows(plan, where, instruction, in_setup=in_setup)
         case Batch(micro, offsets):
             if in_setup:
                 _refuse(where, "no Batch in setup", "Batch")
@@ -122,6 +125,27 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
             _check_range(plan, where, arena_offset, size)
         case EndShard():
             pass
+
+
+def _check_rows(plan: PlanFile, where: str, rows: Rows, *, in_setup: bool) -> None:
+    if in_setup:
+        _refuse(where, "no Rows in setup", "Rows")
+    if rows.file is not FileKind.WEIGHTS:
+        _refuse(f"{where} file", "WEIGHTS (only they have rows)", rows.file.name)
+    _check_between(f"{where} row_bytes", rows.row_bytes, 1, MAX_BYTES)
+    if rows.row_bytes % 4:
+        _refuse(f"{where} row_bytes", "a multiple of 4", str(rows.row_bytes))
+    _check_between(f"{where} row_count", rows.row_count, 1, MAX_BYTES)
+    _check_between(f"{where} ids_count", rows.ids_count, 1, MAX_BYTES)
+    _check_between(f"{where} file offset", rows.file_offset_bytes, 0, MAX_BYTES)
+    end_bytes = rows.file_offset_bytes + rows.row_count * rows.row_bytes
+    _check_between(f"{where} end of the matrix in the file", end_bytes, 0, MAX_BYTES)
+    _check_range(plan, f"{where} ids", rows.ids_offset_bytes, 4 * rows.ids_count)
+    _check_range(plan, where, rows.arena_offset_bytes, rows.size_bytes)
+    ids_end, end = rows.ids_offset_bytes + 4 * rows.ids_count, rows.arena_offset_bytes + rows.size_bytes
+    if rows.arena_offset_bytes < ids_end and rows.ids_offset_bytes < end:
+        ids = f"ids in [{rows.ids_offset_bytes}, {ids_end})"
+        _refuse(where, f"rows outside the {ids}", f"[{rows.arena_offset_bytes}, {end})")
 
 
 def _check_input(entry: BatchInput) -> None:

@@ -31,7 +31,7 @@ DTYPE_BYTES: dict[str, int] = {
 
 
 class FileKind(IntEnum):
-    """Which file a `Read` reads: the bundle's weights, or the state the run starts from."""
+    """Which file an instruction reads: the bundle's weights, or the state the run starts from."""
 
     WEIGHTS = 0
     STATE = 1
@@ -79,6 +79,28 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Read the rows of a matrix on flash that int32 ids in the arena name, one after another.
+
+    Row i of the result is row clamp(ids[i], 0, `row_count` - 1) of the matrix at `file_offset_bytes`. The
+    result, `ids_count` * `row_bytes` at `arena_offset_bytes`, may not overlap the ids. `row_bytes` is a
+    multiple of 4. Only the weights have rows, and only `steps` read them: in setup no ids are known.
+    """
+
+    file: FileKind
+    file_offset_bytes: int
+    row_bytes: int
+    row_count: int
+    ids_offset_bytes: int
+    ids_count: int
+    arena_offset_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.ids_count * self.row_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Read the data record of micro-batch `micro` of this window into the arena, one offset an input."""
 
@@ -99,7 +121,7 @@ class EndShard:
     """The end of a shard: here the engine may pause, resume or go on with another shard."""
 
 
-Instr = Call | Read | Batch | Zero | EndShard
+Instr = Call | Read | Rows | Batch | Zero | EndShard
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from daypack.runtime.plan_file import (
     Phase,
     PlanFile,
     Read,
+    Rows,
     StateTensor,
     Zero,
 )
@@ -37,11 +38,12 @@ from daypack.runtime.plan_records import (
     INSTRUCTION,
     KERNEL,
     MAGIC,
+    MINOR_OF_OP,
     PHASE,
+    ROWS,
     SECTIONS,
     STATE,
     VERSION_MAJOR,
-    VERSION_MINOR,
     Op,
 )
 from daypack.runtime.state_file import parse_header, state_layout
@@ -62,7 +64,7 @@ def write_plan(plan: PlanFile) -> bytes:
         header[name]["count"] = len(tables[name])
         body += tables[name].tobytes()
     header["magic"] = np.frombuffer(MAGIC, "u1")
-    header["version_major"], header["version_minor"] = VERSION_MAJOR, VERSION_MINOR
+    header["version_major"], header["version_minor"] = VERSION_MAJOR, _minor_version(tables)
     header["file_bytes"] = len(body)
     header["target_arch"] = ARCH_NUMBER[plan.target_arch]
     for field in _PLAIN_FIELDS:
@@ -145,6 +147,11 @@ def _tables(plan: PlanFile) -> dict[str, _Table]:
     }
 
 
+def _minor_version(tables: dict[str, _Table]) -> int:
+    used = {int(number) for name in ("setup", "steps") for number in tables[name]["op"]}
+    return max((minor for op, minor in MINOR_OF_OP.items() if op in used), default=0)
+
+
 def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _Table:
     records: list[tuple[int, ...]] = []
     for instruction in instructions:
@@ -154,6 +161,9 @@ def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _T
                 operands.extend(offsets)
             case Read(file, file_offset, arena_offset, size):
                 records.append((Op.READ, file, file_offset, arena_offset, size))
+            case Rows(file, file_offset, row_bytes, row_count, ids_offset, ids_count, arena_offset):
+                records.append((Op.ROWS, file, len(operands), arena_offset, row_bytes))
+                operands.extend((ids_offset, ids_count, file_offset, row_count))
             case Batch(micro, offsets):
                 records.append((Op.BATCH, micro, len(operands), 0, 0))
                 operands.extend(offsets)
@@ -244,9 +254,12 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
             count = int(tables["kernels"][index]["argument_count"])
             return Call(index, tuple(int(value) for value in _slice(tables, "operands", source, count)))
         case Op.READ:
-            if index not in tuple(FileKind):
-                raise BundleError(f"plan: {where}: expected file 0 or 1, found {index}")
-            return Read(FileKind(index), source, offset, size)
+            return Read(_file_kind(where, index), source, offset, size)
+        case Op.ROWS:
+            operands = _slice(tables, "operands", source, len(ROWS.names or ()))
+            ids_offset, ids_count, file_offset, row_count = (int(value) for value in operands)
+            file = _file_kind(where, index)
+            return Rows(file, file_offset, size, row_count, ids_offset, ids_count, offset)
         case Op.BATCH:
             operands = _slice(tables, "operands", source, len(tables["inputs"]))
             return Batch(index, tuple(int(value) for value in operands))
@@ -256,6 +269,12 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
             return EndShard()
         case other:
             raise BundleError(f"plan: {where}: expected an instruction 1 to {len(Op)}, found {other}")
+
+
+def _file_kind(where: str, number: int) -> FileKind:
+    if number not in tuple(FileKind):
+        raise BundleError(f"plan: {where}: expected file 0 or 1, found {number}")
+    return FileKind(number)
 
 
 def _read_input(record: Any, strings: bytes) -> BatchInput:

@@ -13,7 +13,6 @@ import numpy as np
 
 MAGIC = b"DPPLAN1\0"
 VERSION_MAJOR = 1
-VERSION_MINOR = 0
 
 #: Most threads an engine starts; also the bound of its fixed tables.
 MAX_THREADS = 64
@@ -27,6 +26,13 @@ class Op(IntEnum):
     BATCH = 3
     ZERO = 4
     END_SHARD = 5
+    ROWS = 6
+
+
+#: The minor version that gave an instruction its number; those of 1.0 are not listed. A plan has the least
+#: minor version that knows all it holds, so plans that older engines can run stay readable to them.
+MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1}
+VERSION_MINOR = max(MINOR_OF_OP.values())
 
 
 SECTION = np.dtype([("offset_bytes", "<u8"), ("count", "<u8")])
@@ -44,7 +50,8 @@ KERNEL = np.dtype(
 
 PHASE = np.dtype([("symbol_offset", "<u4"), ("symbol_bytes", "<u4"), ("stage", "<i4"), ("tiles", "<i4")])
 
-#: `index` is the kernel, the file or the micro-batch; `source` the first operand or the file offset in bytes.
+#: `index` is the kernel, the file or the micro-batch; `source` the first operand or the file offset in bytes;
+#: `size_bytes` of `ROWS` is one row's.
 INSTRUCTION = np.dtype(
     [
         ("op", "<u4"),
@@ -52,6 +59,16 @@ INSTRUCTION = np.dtype(
         ("source", "<u8"),
         ("arena_offset_bytes", "<u8"),
         ("size_bytes", "<u8"),
+    ]
+)
+
+#: The operands of `ROWS`.
+ROWS = np.dtype(
+    [
+        ("ids_offset_bytes", "<u8"),
+        ("ids_count", "<u8"),
+        ("file_offset_bytes", "<u8"),
+        ("row_count", "<u8"),
     ]
 )
 
@@ -111,6 +128,7 @@ STRUCTS: dict[str, np.dtype[np.void]] = {
     "kernel": KERNEL,
     "phase": PHASE,
     "instruction": INSTRUCTION,
+    "rows": ROWS,
     "input": INPUT,
     "state": STATE,
     "header": HEADER,

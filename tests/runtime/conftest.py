@@ -35,6 +35,7 @@ from daypack.runtime.plan_file import (
     Phase,
     PlanFile,
     Read,
+    Rows,
     StateTensor,
     Zero,
 )
@@ -88,6 +89,11 @@ STATE = (
 
 def call(kernel: int, *names: str) -> Call:
     return Call(kernel, tuple(ARENA[name] for name in names))
+
+
+def rows_instruction(ids: str, into: str) -> Rows:
+    """32 rows of 128 floats, of the 32 that are at the start of the weights."""
+    return Rows(FileKind.WEIGHTS, 0, 4 * COUNT // 32, 32, ARENA[ids], 32, ARENA[into])
 
 
 def example_plan(arch: str = HOST, kernel_id: bytes = bytes(32)) -> PlanFile:

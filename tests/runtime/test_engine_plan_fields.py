@@ -22,7 +22,7 @@ from daypack.runtime.build import NATIVE
 from daypack.runtime.bundle import write_manifest
 from daypack.runtime.plan_file import Call, PlanFile
 from daypack.runtime.plan_format import read_plan, write_plan
-from daypack.runtime.plan_records import HEADER, SECTIONS
+from daypack.runtime.plan_records import HEADER, INSTRUCTION, ROWS, SECTIONS, Op
 
 #: Values that leave a runnable plan, perhaps one that does something else; then the exit statuses it may
 #: have. A scalar's place may be moved inside the arena (6: what lies there is no loss, 2: it overwrites ids).
@@ -37,6 +37,10 @@ HARMLESS = {
     "header.target_arch": {5},
     "features": {0, 5},
     "operands": {0, 2, 6},
+    "rows.ids_offset_bytes": {0},
+    "rows.ids_count": {0},
+    "rows.file_offset_bytes": {0},
+    "rows.row_count": {0},
     "inputs.bound": {0, 2},
     "inputs.ignore": {0, 2},
     "inputs.has_ignore": {0, 2},
@@ -69,6 +73,17 @@ def fields(plan: bytes) -> Iterator[tuple[str, int, np.dtype[Any]]]:
         offset, count = int(header[name]["offset_bytes"]), int(header[name]["count"])
         for index in range(count if dtype.fields else min(count, 6)):
             yield from record_fields(name, offset + index * dtype.itemsize, dtype)
+    yield from record_fields("rows", rows_offset(plan), ROWS)
+
+
+def rows_offset(plan: bytes) -> int:
+    """Where the operands of the plan's rows instruction are."""
+    header = np.frombuffer(plan, HEADER, count=1)[0]
+    steps = np.frombuffer(
+        plan, INSTRUCTION, int(header["steps"]["count"]), int(header["steps"]["offset_bytes"])
+    )
+    (source,) = steps["source"][steps["op"] == Op.ROWS]
+    return int(header["operands"]["offset_bytes"]) + 8 * int(source)
 
 
 def record_fields(name: str, offset: int, dtype: np.dtype[Any]) -> Iterator[tuple[str, int, np.dtype[Any]]]:
@@ -90,7 +105,12 @@ def hostile_values(found: int, dtype: np.dtype[Any]) -> set[int]:
 def hostile(make_case: Callable[..., Any], example: Any) -> Any:
     """A plan with every kind of record and instruction."""
     feature = {"x86_64": "sse2", "aarch64": "neon"}[example.HOST]
-    return make_case(variant="trapping", cpu_features=(feature,))
+    rows = example.rows_instruction(ids="ids", into="x")
+    return make_case(
+        variant="trapping",
+        cpu_features=(feature,),
+        steps=(rows, *example.example_plan().steps),
+    )
 
 
 def run_with(case: Any, plan: bytes) -> Any:
@@ -129,9 +149,23 @@ def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
     """What takes more than one wrong integer."""
     yield write_plan(replace(plan, kernels=plan.kernels[:-1]))
 
+    # Rows in setup, where no ids are known.
+    data = bytearray(write_plan(plan))
+    (setup,) = struct.unpack_from("<Q", data, header_offset("setup"))
+    data[setup : setup + 4] = struct.pack("<I", Op.ROWS)
+    yield bytes(data)
+
+    # The result begins inside the ids, and ends inside them.
+    place = rows_offset(write_plan(plan))
+    for ids in (example.ARENA["x"] + 64, example.ARENA["x"] - 64):
+        data = bytearray(write_plan(plan))
+        data[place : place + 8] = struct.pack("<Q", ids)
+        yield bytes(data)
+
     # The last operand is zero and its section ends in padding: one operand less leaves a well-formed file.
     last = example.call(1, "a", "x", "y")
     count = sum(len(item.operands) for item in plan.steps if isinstance(item, Call)) + 2 * len(plan.inputs)
+    count += len(ROWS.names or ())
     more = next(more for more in range(1, 9) if (count + 3 * more) % 8 in (2, 3))
     data = bytearray(write_plan(replace(plan, steps=(*plan.steps, *[last] * more))))
     place = header_offset("operands") + 8

@@ -24,11 +24,12 @@ from daypack.runtime.plan_file import (
     Phase,
     PlanFile,
     Read,
+    Rows,
     StateTensor,
     Zero,
 )
 from daypack.runtime.plan_format import read_plan, write_plan
-from daypack.runtime.plan_records import SECTIONS, STRUCTS
+from daypack.runtime.plan_records import SECTIONS, STRUCTS, VERSION_MAJOR, VERSION_MINOR
 
 FORMAT = Path(c_header.__file__).parent / "FORMAT.md"
 
@@ -51,12 +52,26 @@ SMALL = PlanFile(
     kernel_id=bytes(range(32)),
 )
 
+ROWS = Rows(FileKind.WEIGHTS, 7, 12, 1 << 40, 128, 5, 192)
+
 
 def test_a_plan_reads_back_equal(example: Any) -> None:
-    for plan in (SMALL, example.example_plan(), replace(SMALL, inputs=(), steps=(), kernels=(), setup=())):
+    with_rows = replace(SMALL, steps=(SMALL.steps[0], ROWS, *SMALL.steps[1:], ROWS))
+    for plan in (
+        SMALL,
+        with_rows,
+        example.example_plan(),
+        replace(SMALL, inputs=(), steps=(), kernels=(), setup=()),
+    ):
         data = write_plan(plan)
         assert read_plan(data) == plan
         assert write_plan(read_plan(data)) == data
+
+
+def test_a_plan_has_the_least_minor_version_that_knows_its_instructions() -> None:
+    versions = [write_plan(replace(SMALL, steps=steps))[8:16] for steps in ((), (EndShard(),), (ROWS,))]
+    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1)]
+    assert f"now up to {VERSION_MAJOR}.{VERSION_MINOR}." in FORMAT.read_text()
 
 
 def test_the_committed_c_header_is_the_generated_one() -> None:
@@ -141,6 +156,52 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"setup\[0\] arena bytes: expected within",
     ),
     "read offset": ({"setup": (Read(FileKind.WEIGHTS, -1, 0, 1),)}, r"setup\[0\] file offset: expected 0 to"),
+    "rows in setup": ({"setup": (ROWS,)}, r"setup\[0\]: expected no Rows in setup, found Rows"),
+    "rows of the state": (
+        {"steps": (replace(ROWS, file=FileKind.STATE),)},
+        r"steps\[0\] file: expected WEIGHTS \(only they have rows\), found STATE",
+    ),
+    "empty rows": (
+        {"steps": (replace(ROWS, row_bytes=0),)},
+        r"steps\[0\] row_bytes: expected 1 to \d+, found 0",
+    ),
+    "odd rows": (
+        {"steps": (replace(ROWS, row_bytes=6),)},
+        r"steps\[0\] row_bytes: expected a multiple of 4, found 6",
+    ),
+    "no rows": (
+        {"steps": (replace(ROWS, row_count=0),)},
+        r"steps\[0\] row_count: expected 1 to \d+, found 0",
+    ),
+    "no ids": ({"steps": (replace(ROWS, ids_count=0),)}, r"steps\[0\] ids_count: expected 1 to \d+, found 0"),
+    "rows offset": (
+        {"steps": (replace(ROWS, file_offset_bytes=-1),)},
+        r"steps\[0\] file offset: expected 0 to \d+, found -1",
+    ),
+    "huge matrix": (
+        {"steps": (replace(ROWS, row_count=1 << 61),)},
+        rf"steps\[0\] end of the matrix in the file: expected 0 to \d+, found {12 * 2**61 + 7}",
+    ),
+    "ids place": (
+        {"steps": (replace(ROWS, ids_offset_bytes=(1 << 40) - 64, ids_count=17),)},
+        r"steps\[0\] ids arena bytes: expected within",
+    ),
+    "ids alignment": (
+        {"steps": (replace(ROWS, ids_offset_bytes=4),)},
+        r"steps\[0\] ids arena offset: expected a multiple of 64, found 4",
+    ),
+    "rows place": (
+        {"steps": (replace(ROWS, arena_offset_bytes=(1 << 40) - 64, ids_count=6),)},
+        r"steps\[0\] arena bytes: expected within",
+    ),
+    "rows before their ids end": (
+        {"steps": (replace(ROWS, ids_count=17),)},
+        r"steps\[0\]: expected rows outside the ids in \[128, 196\), found \[192, 396\)",
+    ),
+    "rows end after their ids begin": (
+        {"steps": (replace(ROWS, arena_offset_bytes=64, ids_count=6),)},
+        r"steps\[0\]: expected rows outside the ids in \[128, 152\), found \[64, 136\)",
+    ),
     "batch in setup": (
         {"setup": (Batch(0, (0, 0)),)},
         r"setup\[0\]: expected no Batch in setup, found Batch",
@@ -229,7 +290,11 @@ CORRUPT: dict[str, tuple[Callable[[], bytes], str]] = {
         r"setup\[1\]: expected a kernel below 2, found 5",
     ),
     "file": (lambda: patched(section("steps") + 36, b"\5"), r"steps\[1\]: expected file 0 or 1, found 5"),
-    "op": (lambda: patched(section("steps"), b"\6"), r"steps\[0\]: expected an instruction 1 to 5, found 6"),
+    "rows operands": (
+        lambda: patched(section("steps") + 32, b"\6"),
+        r"operands: expected at most 3 records, found \[5, 9\)",
+    ),
+    "op": (lambda: patched(section("steps"), b"\7"), r"steps\[0\]: expected an instruction 1 to 6, found 7"),
     "dtype": (lambda: patched(section("inputs") + 8, b"\x0d"), "inputs: expected a dtype below 13, found 13"),
     "state header": (
         lambda: patched(section("state_header") + 8, b"["),

@@ -8,7 +8,7 @@
 
 #define DAYPACK_PLAN_MAGIC {0x44, 0x50, 0x50, 0x4c, 0x41, 0x4e, 0x31, 0x00}
 #define DAYPACK_PLAN_VERSION_MAJOR 1u
-#define DAYPACK_PLAN_VERSION_MINOR 0u
+#define DAYPACK_PLAN_VERSION_MINOR 1u
 #define DAYPACK_ALIGNMENT_BYTES 64u
 #define DAYPACK_MAX_THREADS 64u
 #define DAYPACK_SECTION_COUNT 11u
@@ -19,6 +19,7 @@ enum {
   DAYPACK_OP_BATCH = 3,
   DAYPACK_OP_ZERO = 4,
   DAYPACK_OP_END_SHARD = 5,
+  DAYPACK_OP_ROWS = 6,
 };
 
 enum {
@@ -194,6 +195,18 @@ static_assert(offsetof(daypack_plan_instruction, index) == 4, "instruction.index
 static_assert(offsetof(daypack_plan_instruction, source) == 8, "instruction.source");
 static_assert(offsetof(daypack_plan_instruction, arena_offset_bytes) == 16, "instruction.arena_offset_bytes");
 static_assert(offsetof(daypack_plan_instruction, size_bytes) == 24, "instruction.size_bytes");
+
+typedef struct {
+  uint64_t ids_offset_bytes;
+  uint64_t ids_count;
+  uint64_t file_offset_bytes;
+  uint64_t row_count;
+} daypack_plan_rows;
+static_assert(sizeof(daypack_plan_rows) == 32, "rows");
+static_assert(offsetof(daypack_plan_rows, ids_offset_bytes) == 0, "rows.ids_offset_bytes");
+static_assert(offsetof(daypack_plan_rows, ids_count) == 8, "rows.ids_count");
+static_assert(offsetof(daypack_plan_rows, file_offset_bytes) == 16, "rows.file_offset_bytes");
+static_assert(offsetof(daypack_plan_rows, row_count) == 24, "rows.row_count");
 
 typedef struct {
   uint32_t name_offset;

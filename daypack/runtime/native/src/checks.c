@@ -150,17 +150,25 @@ static daypack_code check_state(daypack_engine *engine) {
   return DAYPACK_OK;
 }
 
-static daypack_code check_operands(daypack_engine *engine, place at, const uint64_t *sizes, uint64_t count,
-                                   uint64_t stride, uint64_t source, uint64_t *operands) {
+/* Every operand belongs to one instruction, in order. */
+static daypack_code take_operands(daypack_engine *engine, place at, uint64_t source, uint64_t count,
+                                  uint64_t *operands) {
   EXPECT(source == *operands, at, "the next operand", source);
   EXPECT(daypack_fits(source, count, engine->plan.header->operands.count), at, "operands in their table", source);
+  *operands += count;
+  return DAYPACK_OK;
+}
+
+static daypack_code check_operands(daypack_engine *engine, place at, const uint64_t *sizes, uint64_t count,
+                                   uint64_t stride, uint64_t source, uint64_t *operands) {
+  daypack_code code = take_operands(engine, at, source, count, operands);
+  if (code != DAYPACK_OK) return code;
   for (uint64_t index = 0; index < count; index++) {
     uint64_t size_bytes = *(const uint64_t *)(const void *)((const uint8_t *)sizes + index * stride);
     EXPECT(in_arena(engine, engine->plan.operands[source + index], size_bytes, DAYPACK_ALIGNMENT_BYTES),
            ((place){"operands", source + index, "offset_bytes"}), "an aligned range of the arena",
            engine->plan.operands[source + index]);
   }
-  *operands += count;
   return DAYPACK_OK;
 }
 
@@ -174,6 +182,37 @@ static daypack_code check_read(daypack_engine *engine, place at, const daypack_p
   EXPECT(in_arena(engine, instruction->arena_offset_bytes, instruction->size_bytes, DAYPACK_ALIGNMENT_BYTES), at,
          "an aligned range of the arena", instruction->arena_offset_bytes);
   return DAYPACK_OK;
+}
+
+static daypack_code check_rows(daypack_engine *engine, place at, const daypack_plan_instruction *instruction,
+                               bool in_setup, uint64_t *operands) {
+  uint64_t ids_bytes = 0;
+  uint64_t matrix_bytes = 0;
+  uint64_t result_bytes = 0;
+  EXPECT(!in_setup, at, "no rows in setup", instruction->op);
+  EXPECT(instruction->index == DAYPACK_FILE_WEIGHTS, at, "rows of file 0 (weights)", instruction->index);
+  daypack_code code = take_operands(engine, at, instruction->source, DAYPACK_ROWS_OPERANDS, operands);
+  if (code != DAYPACK_OK) return code;
+  const daypack_plan_rows *rows = daypack_rows_of(&engine->plan, instruction);
+#define AT(field) ((place){at.table, at.index, field})
+  EXPECT(instruction->size_bytes > 0 && instruction->size_bytes % 4 == 0, AT("size_bytes"),
+         "a positive multiple of 4", instruction->size_bytes);
+  EXPECT(rows->row_count > 0, AT("row_count"), "1 or more", rows->row_count);
+  EXPECT(rows->ids_count > 0, AT("ids_count"), "1 or more", rows->ids_count);
+  EXPECT(!__builtin_mul_overflow(rows->row_count, instruction->size_bytes, &matrix_bytes) &&
+             daypack_fits(rows->file_offset_bytes, matrix_bytes, engine->weights_bytes),
+         AT("file_offset_bytes"), "a matrix in the file", rows->file_offset_bytes);
+  EXPECT(!__builtin_mul_overflow(rows->ids_count, sizeof(int32_t), &ids_bytes) &&
+             in_arena(engine, rows->ids_offset_bytes, ids_bytes, DAYPACK_ALIGNMENT_BYTES),
+         AT("ids_offset_bytes"), "an aligned range of the arena", rows->ids_offset_bytes);
+  EXPECT(!__builtin_mul_overflow(rows->ids_count, instruction->size_bytes, &result_bytes) &&
+             in_arena(engine, instruction->arena_offset_bytes, result_bytes, DAYPACK_ALIGNMENT_BYTES),
+         AT("arena_offset_bytes"), "room for the rows in the arena", instruction->arena_offset_bytes);
+  EXPECT(instruction->arena_offset_bytes >= rows->ids_offset_bytes + ids_bytes ||
+             rows->ids_offset_bytes >= instruction->arena_offset_bytes + result_bytes,
+         AT("arena_offset_bytes"), "rows that do not overlap their ids", instruction->arena_offset_bytes);
+  return DAYPACK_OK;
+#undef AT
 }
 
 static daypack_code check_instruction(daypack_engine *engine, place at, const daypack_plan_instruction *instruction,
@@ -206,8 +245,10 @@ static daypack_code check_instruction(daypack_engine *engine, place at, const da
       EXPECT(no_range && instruction->index == 0 && instruction->source == 0, at, "zero in the unused fields",
              instruction->index);
       return DAYPACK_OK;
+    case DAYPACK_OP_ROWS:
+      return check_rows(engine, at, instruction, in_setup, operands);
     default:
-      return refuse(engine, at, "an instruction 1 to 5", instruction->op);
+      return refuse(engine, at, "an instruction 1 to 6", instruction->op);
   }
 }
 

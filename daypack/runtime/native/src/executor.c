@@ -39,6 +39,8 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
       return engine->options.profile ? run_timed_call(engine, instruction) : run_call(engine, instruction);
     case DAYPACK_OP_READ:
       return daypack_page_in(engine, instruction);
+    case DAYPACK_OP_ROWS:
+      return daypack_page_rows(engine, instruction);
     case DAYPACK_OP_BATCH:
       return daypack_read_record(engine, step, instruction);
     case DAYPACK_OP_ZERO:

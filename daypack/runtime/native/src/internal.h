@@ -12,6 +12,7 @@ enum {
   DAYPACK_LINE_BYTES = 8192,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
+  DAYPACK_ROWS_OPERANDS = sizeof(daypack_plan_rows) / sizeof(uint64_t),
 };
 
 typedef struct {
@@ -143,7 +144,10 @@ DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
 
 /* pager.c */
+/* The operands of a rows instruction: one record. */
+const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction);
 DAYPACK_MUST_CHECK daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction);
+DAYPACK_MUST_CHECK daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instruction *instruction);
 
 /* data.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
