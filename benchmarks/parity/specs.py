@@ -1,0 +1,60 @@
+"""Specs of GPT-2 trainings and the token ids they learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daypack.spec import TrainSpec, check_spec
+
+LORA: dict[str, Any] = {"method": "lora", "rank": 8, "targets": ["c_attn", "c_proj"]}
+FULL: dict[str, Any] = {"method": "full"}
+GPT2_124M: dict[str, Any] = {}
+"""The published architecture: every field of the config at its default."""
+
+
+def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:
+    """An .npy file of `count` ids of [0, vocabulary) with the frequencies of words: Zipf's, in a shuffled order.
+
+    So every row of an embedding may be hit, some of them many times in one batch, as text does.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    weights = 1.0 / np.arange(1, vocabulary + 1)
+    ranks = generator.choice(vocabulary, size=count, p=weights / weights.sum())
+    np.save(path, generator.permutation(vocabulary)[ranks].astype(np.int32))
+    return path
+
+
+def gpt2(
+    ids: Path,
+    config: Mapping[str, Any],
+    method: Mapping[str, Any],
+    *,
+    device: str = "host",
+    memory: str | None = None,
+    **train: Any,
+) -> TrainSpec:
+    """A GPT-2 from seeded random weights: AdamW at 1e-4, clipped at 1.0, batch 4 x 128, unless `train` says."""
+    settings = {
+        "optimizer": "adamw",
+        "learning_rate": 1e-4,
+        "max_grad_norm": 1.0,
+        "batch": 4,
+        "sequence": 128,
+        "max_steps": 10,
+        "dropout": 0.0,
+        **method,
+        **train,
+    }
+    document: dict[str, Any] = {
+        "model": {"family": "gpt2", "seed": 1, "config": dict(config)},
+        "train": settings,
+        "device": {"profile": device},
+        "data": {"path": str(ids), "kind": "ids"},
+    }
+    if memory is not None:
+        document["budget"] = {"memory": memory}
+    return check_spec(document)
