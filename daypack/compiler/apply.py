@@ -18,30 +18,54 @@ from daypack.planners.plan import Op, Plan
 from daypack.planners.validate import validate_layout
 from daypack.runtime import plan_file as pf
 
-PageIn = Mapping[int, tuple[int, int]]
-
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
 
-    `resident`: weights items that the setup loads. `steps` still holds page-ins as `PageIn` placeholders
-    until the weights file is laid out; `instructions` fills them in.
+    `resident`: weights items that the setup loads. `stream` is the window's instructions, in which reads of
+    weights still lack their place in the file; `instructions` gives it to them.
     """
 
     offsets: Mapping[int, int]
     arena_bytes: int
     max_load_bytes: int
     resident: frozenset[int]
-    stream: tuple[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page, ...]
+    stream: tuple[Streamed, ...]
 
     def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
         """The stream with file offsets: `places[item]` is where a weights item lies in weights.bin."""
         return tuple(
             pf.Read(pf.FileKind.WEIGHTS, places[i.item], i.offset_bytes, i.size_bytes)
             if isinstance(i, Page)
+            else i.instruction(places[i.item])
+            if isinstance(i, Lookup)
             else i
             for i in self.stream
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Read rows of a flash item by the ids in the arena."""
+
+    item: int
+    row_bytes: int
+    row_count: int
+    ids_offset_bytes: int
+    ids_count: int
+    arena_offset_bytes: int
+
+    def instruction(self, file_offset_bytes: int) -> pf.Rows:
+        """With the matrix at this place of the weights file."""
+        return pf.Rows(
+            pf.FileKind.WEIGHTS,
+            file_offset_bytes,
+            self.row_bytes,
+            self.row_count,
+            self.ids_offset_bytes,
+            self.ids_count,
+            self.arena_offset_bytes,
         )
 
 
@@ -52,6 +76,9 @@ class Page:
     item: int
     offset_bytes: int
     size_bytes: int
+
+
+Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page | Lookup
 
 
 def apply_plan(
@@ -165,8 +192,8 @@ class _Placement:
         row = self.part.get((buffer, self._first(item)))
         return offsets[self.stay[buffer] if row is None else row]
 
-    def _stream(self, offsets: tuple[int, ...]) -> list[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page]:
-        stream: list[pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page] = []
+    def _stream(self, offsets: tuple[int, ...]) -> list[Streamed]:
+        stream: list[Streamed] = []
         stream += self._cleared(offsets)
         for time, (op, value) in enumerate(self.plan.sequence):
             if op is Op.PAGE_IN:
@@ -186,7 +213,7 @@ class _Placement:
             if self.window.items[item].origin is Origin.ZERO and node in self.lives.initial
         ]
 
-    def _instruction(self, offsets: tuple[int, ...], time: int, node: int) -> pf.Call | pf.Batch:
+    def _instruction(self, offsets: tuple[int, ...], time: int, node: int) -> pf.Call | pf.Batch | Lookup:
         call = self._call(node)
 
         def at(item: int) -> int:
@@ -195,6 +222,12 @@ class _Placement:
         outputs = tuple(at(o) for o in call.outputs)
         if call.kind is CallKind.BATCH:
             return pf.Batch(call.micro, outputs)
+        if call.kind is CallKind.ROWS:
+            table, ids = self.window.items[call.table], self.window.items[call.inputs[0]]
+            rows = table.shape[0]
+            size = table.size_bytes // rows
+            count = ids.size_bytes // 4
+            return Lookup(table.id, size, rows, at(ids.id), count, outputs[0])
         spaces = self.workspaces[self.projection.call_of[node]]
         extra = tuple(offsets[self.space[(time, k)]] for k in range(len(spaces)))
         return pf.Call(call.kernel, (*(at(i) for i in call.inputs), *outputs, *extra))

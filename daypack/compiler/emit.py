@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -102,33 +103,66 @@ def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
 
 
 def _write_weights(path: Path, window: Window, read: Read) -> dict[int, int]:
-    """Frozen arrays and constants, each at a multiple of 64 bytes, in the order of first use; item →
-    offset.
+    """Frozen arrays and constants at multiples of 64 bytes, in the order of first use; item → offset.
+
+    Parts `NAME[a:b]` of an array follow each other, so the array is read once; a matrix on flash that also
+    has parts in memory is stored once.
     """
     places: dict[int, int] = {}
     with path.open("wb") as file:
-        for item in window.items:
-            if item.id in window.weights:
-                array = checked(read(window.weights[item.id]), item.name, item.shape, item.dtype)
-                data = np.ascontiguousarray(array).data.cast("B")
-            elif item.id in window.constants:
-                data = memoryview(window.constants[item.id])
-            else:
-                continue
-            places[item.id] = file.tell()
-            file.write(data)
-            file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+        for name, items in _by_array(window).items():
+            array = checked(read(name), name)
+            whole = any(window.items[i].name == name for i in items)
+            start = _append(file, array) if whole else 0
+            for i in items:
+                item = window.items[i]
+                first, end = _rows_of(item.name, array)
+                part = array[first:end] if array.ndim else array
+                _same_shape(part, item.name, item.shape, item.dtype)
+                places[i] = start + (array[:first].nbytes if first else 0) if whole else _append(file, part)
+        for i, raw in window.constants.items():
+            places[i] = _append(file, np.frombuffer(raw, np.uint8))
     return places
 
 
-def checked(array: Array, name: str, shape: tuple[int, ...], dtype: str) -> Array:
-    """An array that has the shape and type the step was traced with, and no NaN or infinity.
+def _append(file: BinaryIO, array: Array) -> int:
+    """Write an array at the next multiple of 64 bytes; returns where."""
+    start = file.tell()
+    file.write(np.ascontiguousarray(array).tobytes() if array.size == 0 else np.ascontiguousarray(array).data)
+    file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+    return start
 
-    Raises:
-        SpecError: names the array, what was expected and what it is.
-    """
+
+_PART = re.compile(r"(.*)\[(\d+):(\d+)\]$")
+
+
+def _by_array(window: Window) -> dict[str, list[int]]:
+    """Array → the items that are it or a part of it, in order of first use."""
+    found: dict[str, list[int]] = {}
+    for item, name in window.weights.items():
+        match = _PART.match(name)
+        found.setdefault(match[1] if match else name, []).append(item)
+    return found
+
+
+def _rows_of(name: str, array: Array) -> tuple[int, int]:
+    """The rows of the array that an item holds."""
+    match = _PART.match(name)
+    return (int(match[2]), int(match[3])) if match else (0, len(array) if array.ndim else 1)
+
+
+def _same_shape(array: Array, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    """Insist on the shape and type the step was traced with."""
     if array.shape != shape or array.dtype != numpy_dtype(dtype):
         raise SpecError(f"{name!r}: expected {dtype}{list(shape)}, found {array.dtype}{list(array.shape)}")
+
+
+def checked(array: Array, name: str) -> Array:
+    """The array, if it holds no NaN and no infinity.
+
+    Raises:
+        SpecError: names the array and how many values are not finite.
+    """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int(array.size - np.isfinite(array).sum())
         raise SpecError(
@@ -182,15 +216,18 @@ class _InitialArrays(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         item = self._window.items[self._window.state[name][0]]
+        array = checked(self._array(name, item.role), name)
+        _same_shape(array, name, item.shape, item.dtype)
+        return array
+
+    def _array(self, name: str, role: Role) -> Array:
         if name == STEP:
             return np.zeros((), np.uint32)
-        if item.role is Role.TRAINABLE:
-            return checked(self._read(name), name, item.shape, item.dtype)
+        if role is Role.TRAINABLE:
+            return self._read(name)
         if name.startswith("mutable/"):
-            return checked(
-                np.asarray(self._mutable[name.removeprefix("mutable/")]), name, item.shape, item.dtype
-            )
-        return checked(self._optimizer.array(name.replace("opt/", "opt:", 1)), name, item.shape, item.dtype)
+            return np.asarray(self._mutable[name.removeprefix("mutable/")])
+        return self._optimizer.array(name.replace("opt/", "opt:", 1))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._window.state)

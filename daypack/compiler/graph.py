@@ -42,6 +42,7 @@ class Role(StrEnum):
 
     TRAINABLE = "trainable"  # updated by the step, saved
     FROZEN = "frozen"  # read only, in the weights file
+    FLASH = "flash"  # read only, in the weights file, never in memory: rows are read from it by id
     STATE = "state"  # optimizer moments, running statistics, the step counter: updated, saved
     BATCH = "batch"  # one micro-batch, read from the data file
     CLOCK = "clock"  # scalars that tell which step and micro-step this is

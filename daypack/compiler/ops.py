@@ -23,8 +23,8 @@ def names(text: str) -> frozenset[str]:
 
 UNARY = names(
     "neg exp exp2 log log1p expm1 tanh logistic sqrt rsqrt cbrt sin cos tan asin acos atan sinh cosh asinh "
-    "acosh atanh abs sign floor ceil round erf erfc is_finite not square integer_pow convert_element_type "
-    "bitcast_convert_type population_count clz erf_inv lgamma"
+    "acosh atanh abs sign floor ceil round erf erfc is_finite not square store integer_pow "
+    "convert_element_type bitcast_convert_type population_count clz erf_inv lgamma"
 )
 BINARY = names(
     "add sub mul div rem max min pow atan2 and or xor shift_left shift_right_logical shift_right_arithmetic "
@@ -42,6 +42,7 @@ CONTRACTIONS = names("dot_general conv_general_dilated")
 WINDOWS = names("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add")
 SCANS = names("cumsum cumprod cummax cummin cumlogsumexp")
 SCATTERS = names("scatter scatter-add")
+FLASH_READS = frozenset(("read_rows",))
 ALL = (
     ELEMENTWISE
     | GENERATORS
@@ -52,6 +53,7 @@ ALL = (
     | WINDOWS
     | SCANS
     | SCATTERS
+    | FLASH_READS
     | {"fused"}
 )
 
@@ -173,10 +175,6 @@ def _slice(p: Params) -> dict[str, Any]:
     }
 
 
-def _reshape(p: Params) -> dict[str, Any] | None:
-    return {} if p.get("dimensions") is None else None
-
-
 def _round(p: Params) -> dict[str, Any]:
     return {"to_even": int(p["rounding_method"]) == 1}
 
@@ -186,7 +184,6 @@ _ATTRS: dict[str, Callable[[Params], dict[str, Any] | None]] = {
     "round": _round,
     "iota": lambda p: {"axis": int(p["dimension"])},
     "broadcast_in_dim": lambda p: {"dims": _ints(p["broadcast_dimensions"])},
-    "reshape": _reshape,
     "transpose": lambda p: {"permutation": _ints(p["permutation"])},
     "slice": _slice,
     "rev": lambda p: {"axes": _ints(p["dimensions"])},

@@ -21,6 +21,7 @@ from daypack.compiler.passes.canonicalize import canonicalize
 from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
+from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.project import Projection, project
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.window import CallKind, Window, assemble
@@ -40,6 +41,7 @@ PASSES: tuple[Callable[[StepGraph], StepGraph], ...] = (
     cse,
     canonicalize,
     dce,
+    split_frozen,
 )
 """What happens to a traced graph before fusion."""
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from daypack.compiler.alias import may_overwrite
+from daypack.compiler.fusion.groups import Kind
 from daypack.compiler.graph import Input, Node, Output, Role, StepGraph, Value
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.step import MICRO, SEED, STEP, TrainStep
@@ -26,6 +27,7 @@ class Origin(StrEnum):
     STATE = "state"  # persists, saved: parameters, moments, the clock
     WEIGHTS = "weights"  # in the weights file: frozen parameters and constants
     BATCH = "batch"
+    FLASH = "flash"  # in the weights file and never in memory
     ZERO = "zero"
     COMPUTED = "computed"
 
@@ -34,6 +36,7 @@ class CallKind(StrEnum):
     KERNEL = "kernel"
     BATCH = "batch"
     ZERO = "zero"
+    ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,14 @@ class Call:
     outputs: tuple[int, ...]
     overwrites: MappingProxyType[int, int]
     source: str = ""
+    table: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """Items, calls in a valid order, and where results are.
+
+    A call of the kind `rows` has its ids as input and its matrix, a flash item, as `table`.
 
     `state` maps a published name to (first item, last item); the last overwrites the first. `constants` maps
     a weights item to its array's name in a graph (for arrays the step closes over).
@@ -114,8 +120,9 @@ class _Assembly:
         name = entry.name
         if name not in self.current:
             role = entry.role
-            if role is Role.FROZEN:
-                number = self.item(name, role, Origin.WEIGHTS, entry.value)
+            if role in (Role.FROZEN, Role.FLASH):
+                origin = Origin.WEIGHTS if role is Role.FROZEN else Origin.FLASH
+                number = self.item(name, role, origin, entry.value)
                 self.weights[number] = name
             elif role is Role.GRADIENT:
                 number = self.item(name, role, Origin.ZERO, entry.value)
@@ -164,6 +171,9 @@ class _Assembly:
         old: dict[int, int | None],
         micro: int,
     ) -> None:
+        if node.attrs["kind"] == Kind.FLASH_ROWS:
+            self._rows(node, env, micro)
+            return
         kernel = self.table.number_of(node)
         code = self.table.kernels[kernel].code
         body = self.table.kernels[kernel].body
@@ -191,6 +201,16 @@ class _Assembly:
                 MappingProxyType(overwritten),
                 node.source,
             )
+        )
+
+    def _rows(self, node: Node, env: dict[int, int], micro: int) -> None:
+        """A call that reads rows of a matrix on flash by the ids in memory."""
+        (value,) = node.outputs
+        table, ids = (env[v.id] for v in node.inputs)
+        env[value.id] = self.item("", Role.ACTIVATION, Origin.COMPUTED, value, node.source)
+        nothing: MappingProxyType[int, int] = MappingProxyType({})
+        self.calls.append(
+            Call(CallKind.ROWS, -1, micro, (ids,), (env[value.id],), nothing, node.source, table)
         )
 
     def _replace(self, name: str, results: dict[str, int], out: Output) -> None:

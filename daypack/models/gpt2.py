@@ -172,8 +172,21 @@ class GPT2(nnx.Module):
                 bias=False,
             )
 
+    @property
+    def head_name(self) -> str | None:
+        """The published name of the output head's matrix (V, C); None where the head is more than a
+        matrix.
+        """
+        if self.lm_head is None:
+            return "transformer.wte.weight"
+        return "lm_head.weight" if self.lm_head.adapter is None else None
+
+    def hidden(self, ids: Array, keys: Array | None = None) -> Array:
+        """What the head is applied to: ids (B, T) to (B, T, C)."""
+        return self.transformer(ids, keys)
+
     def __call__(self, ids: Array, keys: Array | None = None) -> Array:
-        hidden = self.transformer(ids, keys)
+        hidden = self.hidden(ids, keys)
         if self.lm_head is not None:
             return self.lm_head(hidden, keys)
         return jnp.einsum("btc,vc->btv", hidden, self.transformer.wte.weight[...])

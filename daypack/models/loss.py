@@ -14,6 +14,7 @@ from jax import Array
 from daypack.models.dropout import example_keys
 from daypack.models.numerics import logsumexp
 from daypack.models.structure import Structure
+from daypack.operators.loss_head import frozen_head_loss
 
 NO_LABEL = -100
 """The label of a position that has none, as in PyTorch and `transformers`."""
@@ -31,18 +32,29 @@ def token_losses(logits: Array, labels: Array) -> tuple[Array, Array]:
     """
     vocabulary = jax.lax.broadcasted_iota(labels.dtype, logits.shape, 2)
     picked = jnp.sum(jnp.where(vocabulary == labels[..., None], logits, 0.0), axis=-1)
-    labelled = labels != NO_LABEL
-    losses = jnp.where(labelled, logsumexp(logits) - picked, 0.0)
-    return jnp.sum(losses), jnp.sum(labelled.astype(jnp.float32))
+    losses = jnp.where(labels != NO_LABEL, logsumexp(logits) - picked, 0.0)
+    return jnp.sum(losses), _labelled(labels)
+
+
+def _labelled(labels: Array) -> Array:
+    """The number of labels, float32[]."""
+    return jnp.sum((labels != NO_LABEL).astype(jnp.float32))
 
 
 def language_model_loss(structure: Structure) -> StepLoss:
-    """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on."""
+    """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on.
+
+    A frozen head takes the one-pass form of `operators.loss_head`, a trained one the plain form.
+    """
 
     def loss(trainable: Arrays, frozen: Arrays, mutable: Arrays, batch: Arrays, clock: Arrays) -> Any:
         model = structure.bind({**frozen, **trainable})
-        keys = example_keys(clock, batch["ids"].shape[0])
-        loss_sum, weight = token_losses(model(batch["ids"], keys), batch["labels"])
+        ids, labels = batch["ids"], batch["labels"]
+        keys = example_keys(clock, ids.shape[0])
+        if model.head_name in frozen:
+            loss_sum = frozen_head_loss(model.hidden(ids, keys), frozen[model.head_name], labels, NO_LABEL)
+            return loss_sum, _labelled(labels), mutable
+        loss_sum, weight = token_losses(model(ids, keys), labels)
         return loss_sum, weight, mutable
 
     return loss

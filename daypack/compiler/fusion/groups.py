@@ -34,6 +34,7 @@ class Kind(StrEnum):
     SCAN = "scan"
     SCATTER = "scatter"
     CONCATENATE = "concatenate"
+    FLASH_ROWS = "flash_rows"  # not a kernel: the engine reads the rows
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ def kind_of(node: Node) -> Kind:
         return Kind.SCATTER
     if node.op == "concatenate":
         return Kind.CONCATENATE
+    if node.op in ops.FLASH_READS:
+        return Kind.FLASH_ROWS
     if node.op in ops.ARG_REDUCTIONS:
         return Kind.GENERAL
     return _reduction_kind(node) if node.op in ops.REDUCTIONS else Kind.ELEMENTWISE

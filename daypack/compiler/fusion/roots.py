@@ -41,6 +41,7 @@ ANCHORS = (
     | ops.WINDOWS
     | ops.SCANS
     | ops.SCATTERS
+    | ops.FLASH_READS
     | {"concatenate"}
 )
 _NEEDS_MEMORY = ops.CONTRACTIONS | ops.WINDOWS | ops.SCANS | ops.SCATTERS
@@ -79,6 +80,8 @@ class _Decider:
         for node in self.graph.nodes:
             if node.op in _NEEDS_MEMORY:
                 needed.update(s for v in node.inputs for s in self._behind_views(v))
+            elif node.op in ops.FLASH_READS:
+                needed.update(v.id for v in node.inputs)  # the engine reads the ids as they lie
         return needed
 
     def _behind_views(self, value: Value) -> set[int]:
@@ -131,7 +134,7 @@ class _Decider:
     def _is_stored(
         self, node: Node, value: Value, expression: frozenset[int], leaves: frozenset[int]
     ) -> bool:
-        if value.id in self.needed or node.op in ANCHORS:
+        if value.id in self.needed or node.op in ANCHORS or node.op == "store":
             return True
         if node.op in INLINE:
             return False

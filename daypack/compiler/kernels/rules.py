@@ -1,16 +1,18 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false, reportUnknownLambdaType=false
-"""Element-wise operation → scalar TIR expression. A bool is a TIR bool here and one byte in memory."""
+"""Element-wise operation → TIR expression of one element, on operands as registers hold them (`types.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from daypack.compiler.graph import Node
 from daypack.compiler.kernels import mathematics as m
+from daypack.compiler.kernels.types import HALVES, constant, dtype_of, register_dtype
 from daypack.errors import TraceError
 
 Bind = Callable[[Any], Any]
@@ -38,7 +40,7 @@ LIBM = {
 
 def calls_libm(node: Node) -> bool:
     """Whether a node's kernel must run one element at a time because it calls the C library."""
-    return node.op in LIBM or (node.op == "rem" and node.output.dtype.startswith("float"))
+    return node.op in LIBM or (node.op == "rem" and _is_float(node))
 
 
 def expression(node: Node, args: Sequence[Any], bind: Bind) -> Any:
@@ -48,7 +50,7 @@ def expression(node: Node, args: Sequence[Any], bind: Bind) -> Any:
         TraceError: no kernel rule for the operation, named with its type and source line.
     """
     if node.op in LIBM:
-        cast = [tirx.Cast("float32", a) if a.ty.dtype != "float32" else a for a in args]
+        cast = [tirx.Cast("float32", a) if dtype_of(a) != "float32" else a for a in args]
         return tirx.call_pure_extern("float32", LIBM[node.op], *cast)
     rule = RULES.get(node.op)
     if rule is None:
@@ -57,11 +59,7 @@ def expression(node: Node, args: Sequence[Any], bind: Bind) -> Any:
 
 
 def _is_float(node: Node) -> bool:
-    return node.inputs[0].dtype in ("float32", "float16", "bfloat16")
-
-
-def constant(value: Any, dtype: str) -> Any:
-    return tirx.const(bool(value), "bool") if dtype == "bool" else tirx.const(value, dtype)
+    return register_dtype(node.inputs[0].dtype) == "float32"
 
 
 def maximum(a: Any, b: Any, is_float: bool) -> Any:
@@ -92,17 +90,40 @@ def _compare(operator: Callable[[Any, Any], Any]) -> Rule:
 
 
 def _div(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """Integers round towards zero; x / 0 has every bit set, and the most negative number / -1 is itself."""
     if _is_float(node):
         return tirx.Div(*a)
-    safe = tirx.Select(tirx.EQ(a[1], constant(0, node.output.dtype)), constant(1, node.output.dtype), a[1])
-    return tirx.truncdiv(a[0], safe)
+    zero, divisor = _divisor(node, a, bind)
+    ones = constant(
+        -1 if node.output.dtype.startswith("int") else _bounds(node.output.dtype)[1], node.output.dtype
+    )
+    return tirx.Select(zero, ones, tirx.truncdiv(a[0], divisor))
 
 
 def _rem(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """The remainder has the sign of the first operand; x rem 0 is x."""
     if _is_float(node):
         return tirx.call_pure_extern("float32", "fmodf", *a)
-    safe = tirx.Select(tirx.EQ(a[1], constant(0, node.output.dtype)), constant(1, node.output.dtype), a[1])
-    return tirx.truncmod(a[0], safe)
+    zero, divisor = _divisor(node, a, bind)
+    return tirx.Select(zero, a[0], tirx.truncmod(a[0], divisor))
+
+
+def _divisor(node: Node, a: Sequence[Any], bind: Bind) -> tuple[Any, Any]:
+    """(whether it is zero, a divisor for which the processor's division is defined)."""
+    x, y = a
+    dtype = node.output.dtype
+    zero = tirx.EQ(y, constant(0, dtype))
+    unsafe = zero
+    if dtype.startswith("int"):
+        lowest = tirx.EQ(x, constant(_bounds(dtype)[0], dtype))
+        unsafe = tirx.Or(zero, tirx.And(lowest, tirx.EQ(y, constant(-1, dtype))))
+    return zero, bind(tirx.Select(unsafe, constant(1, dtype), y))
+
+
+def _bounds(dtype: str) -> tuple[int, int]:
+    """The smallest and the largest number of an integer type."""
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def _integer_pow(node: Node, a: Sequence[Any], bind: Bind) -> Any:
@@ -139,11 +160,18 @@ def _convert(node: Node, a: Sequence[Any], bind: Bind) -> Any:
         return tirx.NE(x, constant(0, source))
     if source == "bool":
         return tirx.Select(x, constant(1, target), constant(0, target))
-    if source == "float32" and target in ("int32", "uint32"):
-        low, high = (-2147483648.0, 2147483520.0) if target == "int32" else (0.0, 4294967040.0)
-        inside = bind(tirx.max(tirx.min(x, m.f32(high)), m.f32(low)))
-        return tirx.Select(m.is_nan(x), constant(0, target), tirx.Cast(target, inside))
-    return tirx.Cast(target, x)
+    if register_dtype(source) == "float32":
+        return x if target in HALVES or target == "float32" else _to_integer(x, target, bind)
+    return tirx.Cast(register_dtype(target), x)
+
+
+def _to_integer(x: Any, target: str, bind: Bind) -> Any:
+    """A float32 rounded towards zero, limited to the type's range; NaN is 0."""
+    low, high = _bounds(target)
+    largest = float(np.nextafter(np.float32(high + 1), np.float32(0)))
+    inside = bind(tirx.max(tirx.min(x, m.f32(largest)), m.f32(float(low))))
+    limited = tirx.Select(tirx.GT(x, m.f32(largest)), constant(high, target), tirx.Cast(target, inside))
+    return tirx.Select(m.is_nan(x), constant(0, target), limited)
 
 
 def _round(node: Node, a: Sequence[Any], bind: Bind) -> Any:
@@ -153,27 +181,43 @@ def _round(node: Node, a: Sequence[Any], bind: Bind) -> Any:
 def _sign(node: Node, a: Sequence[Any], bind: Bind) -> Any:
     (x,), dtype = a, node.output.dtype
     zero = constant(0, dtype)
-    negative = tirx.Select(tirx.LT(x, zero), constant(-1, dtype) if dtype != "uint32" else zero, x)
+    negative = x if dtype.startswith("uint") else tirx.Select(tirx.LT(x, zero), constant(-1, dtype), x)
     return tirx.Select(tirx.GT(x, zero), constant(1, dtype), negative)
 
 
 def _shift(left: bool, logical: bool) -> Rule:
+    """A shift by the word's width or more (or by less than 0) leaves copies of the sign, or zeros."""
+
     def rule(node: Node, a: Sequence[Any], bind: Bind) -> Any:
         dtype = node.output.dtype
-        x, n = tirx.Cast("uint32", a[0]) if logical else a[0], a[1]
-        last = constant(31, dtype)
-        over = (
-            tirx.Or(tirx.GT(n, last), tirx.LT(n, constant(0, dtype)))
-            if dtype == "int32"
-            else tirx.GT(n, last)
-        )
-        n = tirx.Cast("uint32" if logical else dtype, tirx.Select(over, last, n))
-        shifted = x << n if left else x >> n
-        if not logical:
-            return shifted
-        return tirx.Select(over, constant(0, dtype), tirx.Cast(dtype, shifted))
+        bits = np.iinfo(dtype).bits
+        unsigned = f"uint{bits}"
+        places = bind(_as_type(unsigned, a[1]))
+        last = constant(bits - 1, unsigned)
+        work = unsigned if logical else f"int{bits}"
+        x = _as_type(work, a[0])
+        n = _as_type(work, tirx.min(places, last))
+        shifted = _as_type(dtype, x << n if left else x >> n)
+        return tirx.Select(tirx.GT(places, last), constant(0, dtype), shifted) if logical else shifted
 
     return rule
+
+
+def _as_type(dtype: str, x: Any) -> Any:
+    """The same bits as another integer type."""
+    return x if dtype_of(x) == dtype else tirx.Cast(dtype, x)
+
+
+def _clz(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """How many zero bits stand before the first one: every bit below the first is set, the rest counted."""
+    dtype = node.output.dtype
+    bits = np.iinfo(dtype).bits
+    unsigned = f"uint{bits}"
+    x = bind(_as_type(unsigned, a[0]))
+    for places in (1, 2, 4, 8, 16):
+        if places < bits:
+            x = bind(x | (x >> constant(places, unsigned)))
+    return _as_type(dtype, constant(bits, unsigned) - tirx.popcount(x))
 
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -216,13 +260,17 @@ RULES: dict[str, Rule] = {
     "cos": _unary(m.cos),
     "sqrt": lambda node, a, bind: tirx.sqrt(a[0]),
     "rsqrt": lambda node, a, bind: m.f32(1.0) / bind(tirx.sqrt(a[0])),
-    "abs": lambda node, a, bind: a[0] if node.output.dtype == "uint32" else tirx.abs(a[0]),
+    "abs": lambda node, a, bind: a[0] if node.output.dtype.startswith("uint") else tirx.abs(a[0]),
     "sign": _sign,
     "floor": lambda node, a, bind: tirx.floor(a[0]),
     "ceil": lambda node, a, bind: tirx.ceil(a[0]),
     "round": _round,
     "is_finite": lambda node, a, bind: tirx.EQ(a[0] - a[0], constant(0, node.inputs[0].dtype)),
+    "erf_inv": _unary(m.erf_inv),
+    "population_count": lambda node, a, bind: tirx.popcount(a[0]),
+    "clz": _clz,
     "not": lambda node, a, bind: tirx.Not(a[0]) if node.output.dtype == "bool" else ~a[0],
+    "store": lambda node, a, bind: a[0],
     "square": lambda node, a, bind: a[0] * a[0],
     "integer_pow": _integer_pow,
     "convert_element_type": _convert,
@@ -249,8 +297,6 @@ RULES: dict[str, Rule] = {
     "gt": _compare(tirx.GT),
     "ge": _compare(tirx.GE),
     "select_n": _select,
-    "clamp": lambda node, a, bind: minimum(
-        bind(maximum(a[1], a[0], node.output.dtype.startswith("f"))), a[2], node.output.dtype.startswith("f")
-    ),
+    "clamp": lambda node, a, bind: minimum(bind(maximum(a[1], a[0], _is_float(node))), a[2], _is_float(node)),
     "threefry2x32": _threefry,
 }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler.graph import Node, numpy_dtype
-from daypack.compiler.reference.rule import Array, Rule
+from daypack.compiler.reference.rule import Array, Rule, is_real
 
 
 def _f32(function: Callable[..., Any]) -> Rule:
@@ -26,11 +26,28 @@ def _plain(function: Callable[..., Any]) -> Rule:
 
 
 def _div(node: Node, arrays: Sequence[Array]) -> Any:
+    """Integers round towards zero; x / 0 has every bit set, and the most negative number / -1 is itself."""
     a, b = arrays
-    if a.dtype.kind == "f":
+    if is_real(a):
         return a / b
-    quotient = np.abs(a.astype(np.int64)) // np.maximum(np.abs(b.astype(np.int64)), 1)
-    return (np.sign(a.astype(np.int64)) * np.sign(b.astype(np.int64)) * quotient).astype(a.dtype)
+    quotient, _ = _quotient(a, b)
+    return np.where(b == 0, -1, quotient).astype(a.dtype)
+
+
+def _rem(node: Node, arrays: Sequence[Array]) -> Any:
+    """The remainder has the sign of the first operand; x rem 0 is x."""
+    a, b = arrays
+    if is_real(a):
+        return np.fmod(a, b)
+    _, rest = _quotient(a, b)
+    return np.where(b == 0, a, rest).astype(a.dtype)
+
+
+def _quotient(a: Array, b: Array) -> tuple[Array, Array]:
+    """(quotient, remainder) in int64, rounding towards zero; where b is 0 both are meaningless."""
+    wide, divisor = a.astype(np.int64), np.where(b == 0, 1, b.astype(np.int64))
+    quotient = np.sign(wide) * np.sign(divisor) * (np.abs(wide) // np.abs(divisor))
+    return quotient, wide - quotient * divisor
 
 
 def _logistic(x: Array) -> Array:
@@ -49,6 +66,35 @@ def _erfc(x: Array) -> Array:
     return np.vectorize(math.erfc, otypes=[np.float64])(x)
 
 
+def _erf_inv(x: Array) -> Array:
+    """Newton's method on erf from Winitzki's approximation; ±1 gives ±infinity, beyond is NaN."""
+    inside = np.clip(x, -1 + 2.0**-53, 1 - 2.0**-53)
+    log = np.log1p(-inside * inside)
+    half = 2 / (np.pi * 0.147) + log / 2
+    y = np.sign(inside) * np.sqrt(np.sqrt(half * half - log / 0.147) - half)
+    for _ in range(4):
+        y = y - (_erf(y) - inside) * np.sqrt(np.pi) / 2 * np.exp(y * y)
+    return np.where(np.abs(x) < 1, y, np.where(np.abs(x) == 1, np.copysign(np.inf, x), np.nan))
+
+
+def _lgamma(x: Array) -> Array:
+    """log |gamma(x)|; the poles (0, -1, …) and ±infinity give infinity."""
+
+    def one(v: float) -> float:
+        pole = math.isinf(v) or (v <= 0 and v == math.floor(v))
+        return math.inf if pole else math.lgamma(v)
+
+    return np.vectorize(one, otypes=[np.float64])(x)
+
+
+def _clz(node: Node, arrays: Sequence[Array]) -> Any:
+    """How many zero bits stand before the first one."""
+    (a,) = arrays
+    bits = 8 * a.dtype.itemsize
+    unsigned = a.view(np.dtype(f"u{a.dtype.itemsize}"))
+    return sum((unsigned < (np.uint64(1) << np.uint64(n))).astype(a.dtype) for n in range(bits))
+
+
 def _select(node: Node, arrays: Sequence[Array]) -> Any:
     which, *cases = arrays
     shape = node.output.shape
@@ -60,16 +106,18 @@ def _select(node: Node, arrays: Sequence[Array]) -> Any:
     return result
 
 
-def _shift(function: Callable[[Array, Array], Array], view: str | None) -> Rule:
+def _shift(function: Callable[[Array, Array], Array], signed: bool) -> Rule:
+    """A shift by the word's width or more (or by less than 0) leaves nothing but copies of the sign, or zeros."""
+
     def rule(node: Node, arrays: Sequence[Array]) -> Any:
         a, b = arrays
-        bits = a.dtype.itemsize * 8
-        work = a.view(np.dtype(view + str(a.dtype.itemsize))) if view else a
-        shifted = function(work, np.minimum(b.astype(work.dtype), bits - 1))
-        over = b.astype(np.uint32) >= bits
-        if view == "i":
-            return shifted.view(a.dtype)
-        return np.where(over, 0, shifted).astype(work.dtype).view(a.dtype)
+        width = a.dtype.itemsize
+        places, last = b.view(np.dtype(f"u{width}")), 8 * width - 1
+        work = a.view(np.dtype(f"{'i' if signed else 'u'}{width}"))
+        shifted = function(work, np.minimum(places, last).astype(work.dtype))
+        if not signed:
+            shifted = np.where(places > last, np.zeros_like(shifted), shifted)
+        return shifted.view(a.dtype)
 
     return rule
 
@@ -96,7 +144,7 @@ def _threefry(node: Node, arrays: Sequence[Array]) -> tuple[Array, Array]:
 def _convert(node: Node, arrays: Sequence[Array]) -> Any:
     (a,) = arrays
     target = numpy_dtype(node.output.dtype)
-    if target.kind in "iu" and a.dtype.kind == "f":
+    if target.kind in "iu" and is_real(a):
         info = np.iinfo(target)
         clipped = np.clip(np.nan_to_num(a.astype(np.float64), nan=0.0), info.min, info.max)
         return clipped.astype(np.int64).astype(target)
@@ -109,14 +157,15 @@ def _bitcast(node: Node, arrays: Sequence[Array]) -> Any:
 
 def _integer_pow(node: Node, arrays: Sequence[Array]) -> Any:
     (a,) = arrays
-    return (a.astype(np.float64) if a.dtype.kind == "f" else a) ** node.attrs["y"]
+    return (a.astype(np.float64) if is_real(a) else a) ** node.attrs["y"]
 
 
 def _round(node: Node, arrays: Sequence[Array]) -> Any:
     (a,) = arrays
     if node.attrs["to_even"]:
         return np.rint(a)
-    return np.sign(a) * np.floor(np.abs(a) + 0.5)
+    wide = a.astype(np.float64)
+    return np.copysign(np.floor(np.abs(wide) + 0.5), wide)
 
 
 def _clamp(node: Node, arrays: Sequence[Array]) -> Any:
@@ -154,18 +203,22 @@ RULES: dict[str, Rule] = {
     "round": _round,
     "erf": _f32(_erf),
     "erfc": _f32(_erfc),
+    "erf_inv": _f32(_erf_inv),
+    "lgamma": _f32(_lgamma),
     "is_finite": _plain(np.isfinite),
     "not": _plain(np.invert),
+    "store": _plain(np.asarray),
     "square": _plain(np.square),
     "integer_pow": _integer_pow,
     "convert_element_type": _convert,
     "bitcast_convert_type": _bitcast,
+    "clz": _clz,
     "population_count": _plain(np.bitwise_count),
     "add": _plain(np.add),
     "sub": _plain(np.subtract),
     "mul": _plain(np.multiply),
     "div": _div,
-    "rem": _plain(np.fmod),
+    "rem": _rem,
     "max": _plain(np.maximum),
     "min": _plain(np.minimum),
     "pow": _f32(np.power),
@@ -174,9 +227,9 @@ RULES: dict[str, Rule] = {
     "and": _plain(np.bitwise_and),
     "or": _plain(np.bitwise_or),
     "xor": _plain(np.bitwise_xor),
-    "shift_left": _shift(np.left_shift, None),
-    "shift_right_logical": _shift(np.right_shift, "u"),
-    "shift_right_arithmetic": _shift(np.right_shift, "i"),
+    "shift_left": _shift(np.left_shift, signed=False),
+    "shift_right_logical": _shift(np.right_shift, signed=False),
+    "shift_right_arithmetic": _shift(np.right_shift, signed=True),
     "eq": _plain(np.equal),
     "ne": _plain(np.not_equal),
     "lt": _plain(np.less),

@@ -86,7 +86,13 @@ def _scatter(node: Node, arrays: Sequence[Array]) -> Any:
     return out
 
 
+def _read_rows(node: Node, arrays: Sequence[Array]) -> Any:
+    table, ids = arrays
+    return table[np.clip(ids, 0, len(table) - 1)]
+
+
 RULES: dict[str, Rule] = {
+    "read_rows": _read_rows,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
     "gather": _gather,

@@ -17,6 +17,10 @@ def _reduce(function: Callable[..., Any]) -> Rule:
     return lambda node, arrays: function(arrays[0], axis=node.attrs["axes"])
 
 
+def _bitwise(function: np.ufunc) -> Rule:
+    return lambda node, arrays: function.reduce(arrays[0], axis=node.attrs["axes"])
+
+
 def _arg(function: Callable[..., Any]) -> Rule:
     return lambda node, arrays: function(arrays[0], axis=node.attrs["axes"][0])
 
@@ -79,8 +83,9 @@ RULES: dict[str, Rule] = {
     "reduce_max": _reduce(np.max),
     "reduce_min": _reduce(np.min),
     "reduce_prod": _reduce(np.prod),
-    "reduce_and": _reduce(np.all),
-    "reduce_or": _reduce(np.any),
+    "reduce_and": _bitwise(np.bitwise_and),
+    "reduce_or": _bitwise(np.bitwise_or),
+    "reduce_xor": _bitwise(np.bitwise_xor),
     "argmax": _arg(np.argmax),
     "argmin": _arg(np.argmin),
     "dot_general": _dot,

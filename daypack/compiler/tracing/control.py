@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false, reportPrivateUsage=false
-"""Control flow and splitting, written out: scans unroll, `cond` runs both branches and selects."""
+"""Control flow, written out: scans unroll, `cond` runs every branch and selects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler.graph import Value
-from daypack.compiler.tracing.walker import Handler, Tracer, alias, made_at
+from daypack.compiler.tracing.shapes import stack, take
+from daypack.compiler.tracing.walker import Handler, Tracer, alias, is_key, made_at
 from daypack.errors import TraceError
 
 UNROLL_LIMIT = 50_000
@@ -32,36 +33,24 @@ def scan(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
     rows: list[list[Value]] = []
     for step in range(length):
         i = length - 1 - step if p["reverse"] else step
-        xs = [_row(tracer, x, i, source) for x in stacked]
+        xs = [take(tracer, x, 0, i, source) for x in stacked]
         out = tracer.inline(body, [*inputs[:consts], *carry, *xs])
         carry = out[:carries]
         rows.append(out[carries:])
     if p["reverse"]:
         rows.reverse()
-    ys = [
-        _stack(tracer, [row[k] for row in rows], var.aval, source)
-        for k, var in enumerate(eqn.outvars[carries:])
-    ]
-    return [*carry, *ys]
-
-
-def _row(tracer: Tracer, value: Value, i: int, source: str) -> Value:
-    rest = value.shape[1:]
-    attrs = {
-        "start": (i,) + (0,) * len(rest),
-        "limit": (i + 1, *rest),
-        "strides": (1,) * len(value.shape),
-    }
-    one = tracer.builder.node("slice", (value,), (1, *rest), value.dtype, attrs, source)
-    return tracer.builder.node("reshape", (one,), rest, value.dtype, {}, source)
-
-
-def _stack(tracer: Tracer, rows: list[Value], aval: Any, source: str) -> Value:
     if not rows:
-        zero = tracer.constant(np.zeros((), aval.dtype))
-        return tracer.builder.node("broadcast_in_dim", (zero,), aval.shape, zero.dtype, {"dims": ()}, source)
-    lifted = [tracer.builder.node("reshape", (r,), (1, *r.shape), r.dtype, {}, source) for r in rows]
-    return tracer.builder.node("concatenate", lifted, aval.shape, rows[0].dtype, {"axis": 0}, source)
+        return [*carry, *(_nothing(tracer, var.aval, source) for var in eqn.outvars[carries:])]
+    return [*carry, *(stack(tracer, list(parts), 0, source) for parts in zip(*rows, strict=True))]
+
+
+def _nothing(tracer: Tracer, aval: Any, source: str) -> Value:
+    """What no iteration stacks up: an array without elements."""
+    shape, dtype = (*aval.shape, 2), "uint32"
+    if not is_key(aval):
+        shape, dtype = aval.shape, str(np.dtype(aval.dtype))
+    zero = tracer.constant(np.zeros((), dtype))
+    return tracer.builder.node("broadcast_in_dim", (zero,), shape, dtype, {"dims": ()}, source)
 
 
 def cond(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
@@ -80,27 +69,25 @@ def cond(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
     return chosen
 
 
-def split(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
-    (value,) = inputs
-    axis, at, parts = int(eqn.params["axis"]), 0, []
-    for size in map(int, eqn.params["sizes"]):
-        start, limit = [0] * len(value.shape), list(value.shape)
-        start[axis], limit[axis] = at, at + size
-        at += size
-        shape = tuple(e - s for s, e in zip(start, limit, strict=True))
-        attrs = {"start": tuple(start), "limit": tuple(limit), "strides": (1,) * len(shape)}
-        parts.append(tracer.builder.node("slice", (value,), shape, value.dtype, attrs, tracer.source(eqn)))
-    return parts
+def barrier(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
+    """What the user wants in memory: a `store` keeps the value from being computed again by its readers."""
+    source = tracer.source(eqn)
+    return [
+        value
+        if is_key(var.aval)
+        else tracer.builder.node("store", (value,), value.shape, value.dtype, {}, source)
+        for value, var in zip(inputs, eqn.invars, strict=True)
+    ]
 
 
 HANDLERS: dict[str, Handler] = {
     "scan": scan,
     "cond": cond,
-    "split": split,
     "copy": alias,
     "copy_p": alias,
+    "device_put": alias,
     "name": alias,
-    "optimization_barrier": alias,
+    "optimization_barrier": barrier,
     "pvary": alias,
     "sharding_constraint": alias,
     "stop_gradient": alias,

@@ -13,26 +13,32 @@ import numpy as np
 from jax.extend.random import threefry_prng_impl
 
 from daypack.compiler.graph import Value
-from daypack.compiler.tracing.walker import Handler, Tracer, alias, source_line, unknown_primitive
+from daypack.compiler.tracing.walker import Handler, Tracer, alias, is_key, made_at, unknown_primitive
+from daypack.errors import TraceError
+
+_THREEFRY = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype
 
 
 def _retraced(function: Callable[..., Any]) -> Handler:
     """A random primitive, replaced by the trace of its threefry implementation on raw uint32 data."""
 
     def handler(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:
-        shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
-
         def on_data(*raw: Any) -> Any:
             return function(eqn, *raw)
 
-        closed = jax.make_jaxpr(on_data)(*shapes)
-        outer = tracer.origin
-        tracer.origin = outer or source_line(eqn)
-        results = tracer.inline(closed, inputs)
-        tracer.origin = outer
-        return results
+        _check_generator(tracer, eqn)
+        return tracer.replaced(eqn, on_data, inputs)
 
     return handler
+
+
+def _check_generator(tracer: Tracer, eqn: Any) -> None:
+    for variable in (*eqn.invars, *eqn.outvars):
+        if is_key(variable.aval) and variable.aval.dtype != _THREEFRY:
+            raise TraceError(
+                f"random keys of type {variable.aval.dtype} are not ones Daypack can plan"
+                f"{made_at(tracer.source(eqn))}; use JAX's default generator, threefry2x32"
+            )
 
 
 def _iota_2x32(tracer: Tracer, eqn: Any, inputs: list[Value]) -> list[Value]:

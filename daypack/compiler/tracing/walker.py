@@ -39,7 +39,9 @@ _CALLS = frozenset(
     )
 )
 """Primitives that stand for the equations inside them."""
-_KEY_SHAPE_OPS = ops.names("slice squeeze reshape broadcast_in_dim transpose expand_dims dynamic_slice rev")
+_KEY_SHAPE_OPS = ops.names(
+    "slice squeeze broadcast_in_dim transpose expand_dims dynamic_slice rev concatenate select_n gather"
+)
 """Operations that move keys about without looking inside them."""
 
 
@@ -79,6 +81,7 @@ class Tracer:
     def __init__(self, name: str, special: Mapping[str, Handler]) -> None:
         self.builder = GraphBuilder(name)
         self.origin = ""
+        self._caller = ""
         self._special = special
         self._scalars: dict[tuple[str, str], Value] = {}
         self._arrays: dict[int, Value] = {}
@@ -104,7 +107,7 @@ class Tracer:
 
     def source(self, eqn: Any) -> str:
         """The user's line that an equation stands for."""
-        return self.origin or source_line(eqn)
+        return self.origin or source_line(eqn) or self._caller
 
     def constant(self, array: Any, aval: Any = None) -> Value:
         """A scalar becomes a `constant` node, a larger array a constant input; equal ones are shared."""
@@ -130,15 +133,18 @@ class Tracer:
             return special(self, eqn, inputs)
         for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
             if key in eqn.params and name in _CALLS:
-                return self._call(eqn.params[key], inputs)
+                return self._call(eqn, eqn.params[key], inputs)
         if any(is_key(v.aval) for v in (*eqn.invars, *eqn.outvars)):
             return self._on_keys(eqn, inputs)
         return self._plain(eqn, name, inputs)
 
-    def _call(self, inner: Any, inputs: list[Value]) -> list[Value]:
-        if hasattr(inner, "consts"):
-            return self.inline(inner, inputs)
-        return self._inline(inner, (), inputs)
+    def _call(self, eqn: Any, inner: Any, inputs: list[Value]) -> list[Value]:
+        """Equations that JAX made itself have the line of the call they stand in."""
+        outer, self._caller = self._caller, self.source(eqn)
+        closed = hasattr(inner, "consts")
+        results = self.inline(inner, inputs) if closed else self._inline(inner, (), inputs)
+        self._caller = outer
+        return results
 
     def _plain(self, eqn: Any, name: str, inputs: list[Value]) -> list[Value]:
         source = self.source(eqn)
@@ -187,15 +193,23 @@ class Tracer:
         name = eqn.primitive.name
         if name not in _KEY_SHAPE_OPS or len(eqn.outvars) != 1:
             raise unknown_primitive(eqn, self.source(eqn))
-        data = jax.ShapeDtypeStruct((*eqn.invars[0].aval.shape, 2), jnp.uint32)
+        axes = [-1 if is_key(v.aval) else None for v in eqn.invars]
 
-        def on_data(raw: Any) -> Any:
-            def on_half(half: Any) -> Any:
-                return eqn.primitive.bind(half, **eqn.params)
+        def on_data(*raw: Any) -> Any:
+            def on_half(*halves: Any) -> Any:
+                return eqn.primitive.bind(*halves, **eqn.params)
 
-            return jax.vmap(on_half, in_axes=-1, out_axes=-1)(raw)
+            return jax.vmap(on_half, in_axes=axes, out_axes=-1)(*raw)
 
-        return self.inline(jax.make_jaxpr(on_data)(data), inputs)
+        return self.replaced(eqn, on_data, inputs)
+
+    def replaced(self, eqn: Any, function: Callable[..., Any], inputs: Sequence[Value]) -> list[Value]:
+        """Append the trace of another function of an equation's operands; its nodes keep the user's line."""
+        closed = jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs))
+        outer, self.origin = self.origin, self.source(eqn)
+        results = self.inline(closed, inputs)
+        self.origin = outer
+        return results
 
 
 def unknown_primitive(eqn: Any, source: str) -> TraceError:

@@ -1,0 +1,112 @@
+"""Frozen matrices that are only read in parts become those parts.
+
+A frozen matrix of which the step reads whole rows [a, b) becomes one input a range, `NAME[a:b]`: each can be
+in
+memory, or on flash, on its own. Rows that the step gathers by id are read from flash by the engine: the
+matrix becomes an input of the role `flash`, which is never in memory, and the gather a `read_rows`.
+
+A matrix that is also read in any other way stays as it is, and so do small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from daypack.compiler.graph import Input, Node, Output, Role, StepGraph, Value
+
+SMALL_BYTES = 512 * 1024
+"""Below this a matrix is one read anyway."""
+
+
+def split_frozen(graph: StepGraph) -> StepGraph:
+    """Split what can be split; row ranges that overlap without being equal are left whole."""
+    split = _Split(graph)
+    for entry in graph.inputs:
+        split.entry(entry)
+    nodes = tuple(new for node in graph.nodes for new in split.node(node))
+    outputs = tuple(Output(o.name, split.values.get(o.value.id, o.value)) for o in graph.outputs)
+    return StepGraph(graph.name, tuple(split.inputs), nodes, outputs, graph.constants)
+
+
+class _Split:
+    """`values` maps the result of a slice to the part that takes its place; `tables` a matrix to its
+    flash input.
+    """
+
+    def __init__(self, graph: StepGraph) -> None:
+        self.readers = graph.consumers()
+        self.outputs = {out.value.id for out in graph.outputs}
+        self.inputs: list[Input] = []
+        self.values: dict[int, Value] = {}
+        self.tables: dict[int, Value] = {}
+        self._next = graph.next_id()
+
+    def _fresh(self, shape: tuple[int, ...], dtype: str) -> Value:
+        self._next += 1
+        return Value(self._next - 1, shape, dtype)
+
+    def entry(self, entry: Input) -> None:
+        """Keep an input, or put its parts in its place."""
+        uses = self.readers.get(entry.value.id, [])
+        if not _splits(entry, uses, self.outputs):
+            self.inputs.append(entry)
+            return
+        parts: dict[tuple[int, int], Value] = {}
+        for node in (n for n in uses if n.op == "slice"):
+            first, end = node.attrs["start"][0], node.attrs["limit"][0]
+            if (first, end) not in parts:
+                parts[(first, end)] = self._fresh(node.output.shape, entry.value.dtype)
+                self.inputs.append(Input(parts[(first, end)], Role.FROZEN, f"{entry.name}[{first}:{end}]"))
+            self.values[node.output.id] = parts[(first, end)]
+        if any(n.op == "gather" for n in uses):
+            self.tables[entry.value.id] = self._fresh(entry.value.shape, entry.value.dtype)
+            self.inputs.append(Input(self.tables[entry.value.id], Role.FLASH, entry.name))
+
+    def node(self, node: Node) -> tuple[Node, ...]:
+        """What stands for a node."""
+        if any(v.id in self.values for v in node.outputs):
+            return ()
+        inputs = tuple(self.values.get(v.id, v) for v in node.inputs)
+        if node.op != "gather" or node.inputs[0].id not in self.tables:
+            return (replace(node, inputs=inputs),)
+        ids = self._fresh(inputs[1].shape[:-1], inputs[1].dtype)
+        table = self.tables[node.inputs[0].id]
+        return (
+            Node("reshape", (inputs[1],), (ids,), source=node.source),
+            Node("read_rows", (table, ids), node.outputs, source=node.source),
+        )
+
+
+def _splits(entry: Input, uses: list[Node], outputs: set[int]) -> bool:
+    """Whether every reader takes rows, by range or by id, and the ranges do not overlap."""
+    value = entry.value
+    if entry.role is not Role.FROZEN or value.size_bytes < SMALL_BYTES or value.id in outputs or not uses:
+        return False
+    if len(value.shape) != 2 or not all(_is_rows(node, value) or _is_lookup(node, value) for node in uses):
+        return False
+    ranges = sorted({(n.attrs["start"][0], n.attrs["limit"][0]) for n in uses if n.op == "slice"})
+    return all(first[1] <= second[0] for first, second in zip(ranges, ranges[1:], strict=False))
+
+
+def _is_rows(node: Node, value: Value) -> bool:
+    """Whole rows, one after another."""
+    if node.op != "slice" or set(node.attrs["strides"]) != {1}:
+        return False
+    return node.attrs["start"][1] == 0 and node.attrs["limit"][1] == value.shape[1]
+
+
+def _is_lookup(node: Node, value: Value) -> bool:
+    """A gather of whole rows by one id each, whose ids the data checks have bounded."""
+    at: Mapping[str, object] = node.attrs
+    if node.op != "gather" or node.inputs[0] is not value or node.inputs[1].dtype != "int32":
+        return False
+    rank = len(node.output.shape)
+    return (
+        at["offset_dims"] == (rank - 1,)
+        and at["collapsed"] == (0,)
+        and at["start_index_map"] == (0,)
+        and at["slice_sizes"] == (1, value.shape[1])
+        and at["operand_batching"] == ()
+        and at["mode"] in ("PROMISE_IN_BOUNDS", "CLIP")
+    )
