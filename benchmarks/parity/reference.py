@@ -89,7 +89,7 @@ class Reference:
 
 
 def batches_of(bundle: Path, spec: TrainSpec, steps: int) -> list[dict[str, Array]]:
-    """The batch of every step, as the engine takes them from the bundle's data: micro-batches laid end to end."""
+    """The batch of every step as the engine takes it from the bundle's data: micro-batches end to end."""
     window = spec.train.window or 1
     inputs = read_bundle_plan(bundle).inputs
     records = list(read_data(bundle / "data.bin", inputs))

@@ -17,9 +17,9 @@ GPT2_124M: dict[str, Any] = {}
 
 
 def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:
-    """An .npy file of `count` ids of [0, vocabulary) with the frequencies of words: Zipf's, in a shuffled order.
+    """An .npy file of `count` ids of [0, vocabulary), as frequent as words are: Zipf's law, shuffled.
 
-    So every row of an embedding may be hit, some of them many times in one batch, as text does.
+    So every row of an embedding may be hit, and some are hit many times in one batch, as by text.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     weights = 1.0 / np.arange(1, vocabulary + 1)
@@ -37,7 +37,7 @@ def gpt2(
     memory: str | None = None,
     **train: Any,
 ) -> TrainSpec:
-    """A GPT-2 from seeded random weights: AdamW at 1e-4, clipped at 1.0, batch 4 x 128, unless `train` says."""
+    """A GPT-2 from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, batch 4 x 128."""
     settings = {
         "optimizer": "adamw",
         "learning_rate": 1e-4,

@@ -12,11 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from parity.specs import write_ids  # noqa: E402
+from parity.specs import write_ids
 
-from daypack import api  # noqa: E402
-from daypack.runtime.launch import find_emulator  # noqa: E402
-from daypack.spec import TrainSpec, to_toml  # noqa: E402
+from daypack import api
+from daypack.runtime.launch import find_emulator
+from daypack.spec import TrainSpec, to_toml
 
 Compile = Callable[..., Path]
 
