@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-#: What a failure of the function may lead to. Closing, removing and measuring may fail without harm.
+#: What a failure of the function may lead to. Closing, removing, hints and measuring may fail without harm.
 STATUSES = {
     "open_read": {2, 4},
     "open_write": {2, 6},
@@ -18,6 +18,7 @@ STATUSES = {
     "lock": {2},
     "file_bytes": {2, 4},
     "read_at": {4, 6},
+    "will_read": {0},
     "write": {6},
     "print": {6},
     "sync": {6},

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from daypack.runtime.data_file import write_data
-from daypack.runtime.plan_file import FileKind, Read
+from daypack.runtime.plan_file import FileKind, Instr, Read, Zero
 from daypack.runtime.state_file import state_layout
 
 
@@ -61,7 +61,10 @@ def test_events(case: Any) -> None:
         "cpu": case.plan.target_arch,
         "step": 0,
     }
-    assert list(first) == ["event", "step", "loss", "seconds", "tokens", "peak_rss_bytes", "source"]
+    assert list(first) == [
+        *("event", "step", "loss", "seconds", "tokens"),
+        *("peak_rss_bytes", "read_bytes", "written_bytes", "source"),
+    ]
     assert (first["step"], second["step"], first["source"]) == (1, 2, "measured")
     assert first["seconds"] > 0 and case.plan.arena_bytes < first["peak_rss_bytes"] < 6_000_000
     assert end == {"event": "end", "steps": 2, "state": str(case.state)}
@@ -136,6 +139,58 @@ def test_profile_counts_calls_by_kernel(case: Any) -> None:
     ] * 2
     assert all(profile["kernels"][1]["seconds"] > 0 for profile in profiles)
     assert [event["event"] for event in run.events[1:5]] == ["step", "profile", "step", "profile"]
+    steps = [event for event in run.events if event["event"] == "step"]
+    for step, profile in zip(steps, profiles, strict=True):
+        assert 0 < profile["io_seconds"] < step["seconds"]
+
+
+def test_a_step_tells_the_bytes_of_its_files(make_case: Callable[..., Any], example: Any) -> None:
+    case = make_case(save_steps=2)
+    batch_bytes = 2 * (128 + 4)
+    run = case.run("--steps", "3")
+    state_bytes = case.state.stat().st_size
+    counted = [(step["read_bytes"], step["written_bytes"]) for step in run.steps]
+    assert counted == [(batch_bytes, 0), (batch_bytes, state_bytes), (batch_bytes, state_bytes)]
+    read = Read(FileKind.WEIGHTS, 0, example.ARENA["x"], example.SIZES["x"])
+    rows = example.rows_instruction("ids", "x")
+    case.set_plan(steps=(read, *case.plan.steps[:3], rows, *case.plan.steps[3:]))
+    (step,) = case.run("--steps", "1").steps
+    assert step["read_bytes"] == batch_bytes + 2 * example.SIZES["x"]
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_paged_weights_give_the_same_bits(
+    make_case: Callable[..., Any], example: Any, arch: str, threads: str
+) -> None:
+    """The weights resident, and read again before each use into a place that was cleared since."""
+    read = Read(FileKind.WEIGHTS, 0, example.ARENA["x"], example.SIZES["x"])
+    scalar = Read(FileKind.WEIGHTS, example.SIZES["x"], example.ARENA["a"], 64)
+    saxpy = example.call(1, "a", "x", "y")
+    paged: list[Instr] = []
+    for instruction in example.example_plan().steps:
+        clear = Zero(example.ARENA["x"], example.SIZES["x"]), Zero(example.ARENA["a"], 64)
+        paged += [read, scalar, saxpy, *clear] if instruction == saxpy else [instruction]
+    assert paged.count(read) == 2
+    states: list[bytes] = []
+    for name, changes in {"resident": {}, "paged": {"setup": (), "steps": tuple(paged)}}.items():
+        case = make_case(arch, name=name, **changes)
+        assert case.run("--steps", "4", "--threads", threads).status == 0
+        states.append(case.state.read_bytes())
+    assert states[0] == states[1]
+
+
+def test_each_read_hints_the_next(make_case: Callable[..., Any], example: Any) -> None:
+    """Two reads in setup: one hint. Then in each step: from the first of three reads to the last."""
+    read = Read(FileKind.WEIGHTS, 0, example.ARENA["x"], example.SIZES["x"])
+    steps = example.example_plan().steps
+    case = make_case(variant="faulty", steps=(read, *steps[:5], read, *steps[5:], read))
+    run = case.run("--steps", "3", env={"COUNTS": "1"})
+    assert run.status == 0 and f"count will_read {1 + 3 * 2}\n" in run.stderr
+    hinted = case.state.read_bytes()
+    case.state.unlink()
+    assert case.run("--steps", "3", env={"FAULT": "will_read:0"}).status == 0
+    assert case.state.read_bytes() == hinted
 
 
 def test_verify_only_checks_and_leaves_no_trace(case: Any) -> None:

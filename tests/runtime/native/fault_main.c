@@ -21,7 +21,7 @@ typedef struct {
 
 static counter counters[] = {{"has_feature", 0},    {"stop_requested", 0}, {"open_read", 0},  {"open_write", 0},
                              {"open_directory", 0}, {"make_directory", 0}, {"lock", 0},       {"file_bytes", 0},
-                             {"read_at", 0},        {"write", 0},          {"sync", 0},       {"close", 0},
+                             {"read_at", 0},        {"will_read", 0},      {"write", 0},          {"sync", 0},       {"close", 0},
                              {"rename", 0},         {"remove", 0},         {"map", 0},        {"start_thread", 0},
                              {"peak_rss_bytes", 0}, {"print", 0}};
 
@@ -50,6 +50,9 @@ static int64_t file_bytes(int file) { return fails("file_bytes") ? -EIO : real->
 static int64_t read_at(int file, void *data, size_t size, uint64_t offset) {
   if (fails("read_at")) return -EIO;
   return real->read_at(file, data, size > 7 ? size / 2 : size, offset); /* always partial */
+}
+static int will_read(int file, uint64_t size, uint64_t offset) {
+  return fails("will_read") ? -EINVAL : real->will_read(file, size, offset);
 }
 static int64_t write_some(int file, const void *data, size_t size) {
   if (fails(file > 2 ? "write" : "print")) return -ENOSPC; /* print: standard output and error */
@@ -88,6 +91,7 @@ int main(int argument_count, char **arguments) {
   platform.lock = lock;
   platform.file_bytes = file_bytes;
   platform.read_at = read_at;
+  platform.will_read = will_read;
   platform.write = write_some;
   platform.sync = sync_file;
   platform.close = close_file;

@@ -68,6 +68,7 @@ typedef struct {
   int (*lock)(int file);                   /* -EWOULDBLOCK when another process holds it */
   int64_t (*file_bytes)(int file);
   int64_t (*read_at)(int file, void *data, size_t size_bytes, uint64_t offset_bytes);
+  int (*will_read)(int file, uint64_t size_bytes, uint64_t offset_bytes); /* a hint: fetch it meanwhile */
   int64_t (*write)(int file, const void *data, size_t size_bytes);
   int (*sync)(int file);
   int (*close)(int file);

@@ -24,21 +24,17 @@ static daypack_code run_call(daypack_engine *engine, const daypack_plan_instruct
   return DAYPACK_OK;
 }
 
-static daypack_code run_timed_call(daypack_engine *engine, const daypack_plan_instruction *instruction) {
-  daypack_kernel_time *time = &engine->kernel_times[instruction->index];
-  uint64_t begin_ns = engine->platform->now_ns();
-  daypack_code code = run_call(engine, instruction);
-  time->elapsed_ns += engine->platform->now_ns() - begin_ns;
-  time->calls++;
-  return code;
-}
-
-static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction) {
+/* `end` is where the instruction's list ends. */
+static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction,
+                            const daypack_plan_instruction *end) {
+  daypack_code code;
   switch (instruction->op) {
     case DAYPACK_OP_CALL:
-      return engine->options.profile ? run_timed_call(engine, instruction) : run_call(engine, instruction);
+      return run_call(engine, instruction);
     case DAYPACK_OP_READ:
-      return daypack_page_in(engine, instruction);
+      code = daypack_page_in(engine, instruction);
+      if (code == DAYPACK_OK) daypack_read_ahead(engine, instruction + 1, end);
+      return code;
     case DAYPACK_OP_ROWS:
       return daypack_page_rows(engine, instruction);
     case DAYPACK_OP_BATCH:
@@ -51,11 +47,27 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
   }
 }
 
+static daypack_code run_timed(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction,
+                              const daypack_plan_instruction *end) {
+  uint64_t begin_ns = engine->platform->now_ns();
+  daypack_code code = run_one(engine, step, instruction, end);
+  uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
+  if (instruction->op == DAYPACK_OP_CALL) {
+    engine->kernel_times[instruction->index].calls++;
+    engine->kernel_times[instruction->index].elapsed_ns += elapsed_ns;
+  }
+  if (instruction->op == DAYPACK_OP_READ || instruction->op == DAYPACK_OP_ROWS || instruction->op == DAYPACK_OP_BATCH)
+    engine->io_ns += elapsed_ns;
+  return code;
+}
+
 static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *list,
                              uint64_t count) {
-  for (uint64_t index = 0; index < count; index++) {
+  const daypack_plan_instruction *end = list + count;
+  for (const daypack_plan_instruction *next = list; next < end; next++) {
     if (engine->platform->stop_requested()) return stopped(engine);
-    daypack_code code = run_one(engine, step, &list[index]);
+    daypack_code code =
+        engine->options.profile ? run_timed(engine, step, next, end) : run_one(engine, step, next, end);
     if (code != DAYPACK_OK) return code;
   }
   return DAYPACK_OK;
@@ -80,9 +92,11 @@ daypack_code daypack_run_setup(daypack_engine *engine) {
   return code;
 }
 
-static daypack_code run_step(daypack_engine *engine) {
+/* The state is saved before the step is told, so that the event can say what that wrote. */
+static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = clock_step(engine);
+  engine->io_ns = engine->read_bytes = engine->written_bytes = 0;
   uint64_t begin_ns = engine->platform->now_ns();
   daypack_code code = run_list(engine, before, engine->plan.steps, header->steps.count);
   if (code != DAYPACK_OK) return code;
@@ -98,9 +112,9 @@ static daypack_code run_step(daypack_engine *engine) {
     return daypack_fail(&engine->error, DAYPACK_STOPPED,
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
                         isnan(loss) ? (double)NAN : (double)loss, (unsigned long long)engine->saved_step);
-  code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
+  if (last || after % header->save_steps == 0) code = daypack_save(engine, after);
+  if (code == DAYPACK_OK) code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
   if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
-  if (code == DAYPACK_OK && after % header->save_steps == 0) code = daypack_save(engine, after);
   return code;
 }
 
@@ -115,7 +129,6 @@ daypack_code daypack_run_steps(daypack_engine *engine) {
   uint64_t steps = steps_to_run(engine);
   daypack_code code = daypack_report_start(engine, clock_step(engine));
   engine->underway = true;
-  for (uint64_t done = 0; code == DAYPACK_OK && done < steps; done++) code = run_step(engine);
-  if (code == DAYPACK_OK && engine->saved_step != clock_step(engine)) code = daypack_save(engine, clock_step(engine));
+  for (uint64_t done = 0; code == DAYPACK_OK && done < steps; done++) code = run_step(engine, done + 1 == steps);
   return code == DAYPACK_OK ? daypack_report_end(engine, steps) : code;
 }

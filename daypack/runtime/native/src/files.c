@@ -42,6 +42,7 @@ daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *
       return daypack_fail(&engine->error, engine->underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE,
                           "%s: cannot read %llu bytes at %llu: %s", name, (unsigned long long)size_bytes,
                           (unsigned long long)offset_bytes, count < 0 ? strerror((int)-count) : "the file ends there");
+    engine->read_bytes += (uint64_t)count;
     next += count;
     offset_bytes += (uint64_t)count;
     size_bytes -= (uint64_t)count;

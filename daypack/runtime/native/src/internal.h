@@ -72,6 +72,9 @@ typedef struct {
   daypack_plan plan;
   void **call_arguments;             /* as many as the kernel with the most arguments needs */
   daypack_kernel_time *kernel_times; /* one a kernel */
+  uint64_t io_ns;                    /* with --profile: in instructions that read files */
+  uint64_t read_bytes;               /* from and to files since the step began */
+  uint64_t written_bytes;
 
   uint8_t *arena;
   uint8_t *scratch; /* one piece a thread */
@@ -147,6 +150,9 @@ DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
 /* The operands of a rows instruction: one record. */
 const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction);
 DAYPACK_MUST_CHECK daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction);
+/* Hint the first read of [next, end), if there is one. */
+void daypack_read_ahead(const daypack_engine *engine, const daypack_plan_instruction *next,
+                        const daypack_plan_instruction *end);
 DAYPACK_MUST_CHECK daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instruction *instruction);
 
 /* data.c */

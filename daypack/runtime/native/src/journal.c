@@ -97,12 +97,17 @@ daypack_code daypack_restore(daypack_engine *engine) {
   return DAYPACK_OK;
 }
 
-static int write_file(const daypack_engine *engine, int file) {
+static int put(daypack_engine *engine, int file, const void *data, uint64_t size_bytes) {
+  int result = daypack_write_all(engine->platform, file, data, size_bytes);
+  if (result == 0) engine->written_bytes += size_bytes;
+  return result;
+}
+
+static int write_file(daypack_engine *engine, int file) {
   const daypack_plan *plan = &engine->plan;
-  int result = daypack_write_all(engine->platform, file, plan->state_header, plan->header->state_header.count);
+  int result = put(engine, file, plan->state_header, plan->header->state_header.count);
   for (uint64_t index = 0; result == 0 && index < plan->header->state.count; index++)
-    result = daypack_write_all(engine->platform, file, engine->arena + plan->state[index].arena_offset_bytes,
-                               plan->state[index].size_bytes);
+    result = put(engine, file, engine->arena + plan->state[index].arena_offset_bytes, plan->state[index].size_bytes);
   return result == 0 ? engine->platform->sync(file) : result;
 }
 

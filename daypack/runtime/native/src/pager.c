@@ -1,12 +1,28 @@
-/* Bytes of a file into the arena. The file is read, not mapped, so that the arena is all there is in memory. */
+/* Bytes of a file into the arena. The file is read, not mapped, so that the arena is all there is in memory.
+ *
+ * What will be read next is hinted to the system, which fetches it into its own cache while kernels run. */
 #include "internal.h"
 
+/* The most that is hinted ahead: enough to hide the latency, too little to push others out of memory. */
+enum { AHEAD_BYTES = 32 << 20 };
+
+static int file_of(const daypack_engine *engine, const daypack_plan_instruction *instruction) {
+  return instruction->index == DAYPACK_FILE_WEIGHTS ? engine->weights_file : engine->state_file;
+}
+
 daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction) {
-  bool weights = instruction->index == DAYPACK_FILE_WEIGHTS;
-  return daypack_read_exactly(engine, weights ? engine->weights_file : engine->state_file,
-                              weights ? "weights.bin" : engine->state_name,
+  const char *name = instruction->index == DAYPACK_FILE_WEIGHTS ? "weights.bin" : engine->state_name;
+  return daypack_read_exactly(engine, file_of(engine, instruction), name,
                               engine->arena + instruction->arena_offset_bytes, instruction->size_bytes,
                               instruction->source);
+}
+
+void daypack_read_ahead(const daypack_engine *engine, const daypack_plan_instruction *next,
+                        const daypack_plan_instruction *end) {
+  while (next < end && next->op != DAYPACK_OP_READ) next++;
+  if (next == end) return;
+  uint64_t size_bytes = next->size_bytes < AHEAD_BYTES ? next->size_bytes : AHEAD_BYTES;
+  (void)engine->platform->will_read(file_of(engine, next), size_bytes, next->source);
 }
 
 const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction) {
@@ -26,18 +42,28 @@ static uint64_t run_length(const daypack_plan_rows *rows, const int32_t *ids, ui
   return count;
 }
 
+/* Scattered small reads, one after the other, each wait for the flash; hinted, they are fetched together. */
+static void hint_rows(const daypack_engine *engine, const daypack_plan_rows *rows, const int32_t *ids,
+                      uint64_t row_bytes) {
+  for (uint64_t first = 0, count = 0; first < rows->ids_count && first * row_bytes < AHEAD_BYTES; first += count) {
+    count = run_length(rows, ids, first);
+    (void)engine->platform->will_read(engine->weights_file, count * row_bytes,
+                                      rows->file_offset_bytes + row_of(rows, ids[first]) * row_bytes);
+  }
+}
+
 daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instruction *instruction) {
   const daypack_plan_rows *rows = daypack_rows_of(&engine->plan, instruction);
   const int32_t *ids = (const void *)(engine->arena + rows->ids_offset_bytes);
   uint8_t *result = engine->arena + instruction->arena_offset_bytes;
   uint64_t row_bytes = instruction->size_bytes;
-  for (uint64_t first = 0; first < rows->ids_count;) {
-    uint64_t count = run_length(rows, ids, first);
+  hint_rows(engine, rows, ids, row_bytes);
+  for (uint64_t first = 0, count = 0; first < rows->ids_count; first += count) {
+    count = run_length(rows, ids, first);
     daypack_code code =
         daypack_read_exactly(engine, engine->weights_file, "weights.bin", result + first * row_bytes, count * row_bytes,
                              rows->file_offset_bytes + row_of(rows, ids[first]) * row_bytes);
     if (code != DAYPACK_OK) return code;
-    first += count;
   }
   return DAYPACK_OK;
 }

@@ -79,6 +79,17 @@ static int64_t read_at(int file, void *data, size_t size_bytes, uint64_t offset_
   return count < 0 ? -errno : count;
 }
 
+/* The kernel fetches at most its read-ahead window for one call (128 KB unless set), so each piece is one call. */
+static int will_read(int file, uint64_t size_bytes, uint64_t offset_bytes) {
+  const uint64_t piece_bytes = 128 * 1024;
+  for (uint64_t done = 0; done < size_bytes; done += piece_bytes) {
+    uint64_t size = size_bytes - done < piece_bytes ? size_bytes - done : piece_bytes;
+    int result = posix_fadvise(file, (off_t)(offset_bytes + done), (off_t)size, POSIX_FADV_WILLNEED);
+    if (result != 0) return -result;
+  }
+  return 0;
+}
+
 static int64_t write_some(int file, const void *data, size_t size_bytes) {
   ssize_t count = write(file, data, size_bytes);
   return count < 0 ? -errno : count;
@@ -122,6 +133,7 @@ static const daypack_platform platform = {
     .lock = lock,
     .file_bytes = file_bytes,
     .read_at = read_at,
+    .will_read = will_read,
     .write = write_some,
     .sync = sync_file,
     .close = close_file,
