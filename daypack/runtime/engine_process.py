@@ -40,7 +40,7 @@ _ERRORS: dict[int, type[DaypackError]] = {
 @dataclass(frozen=True, slots=True)
 class EngineArguments:
     """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
-    CPUs.
+    CPUs. `direct` reads the weights past the system's cache, to measure cold storage.
     """
 
     state: Path | None = None
@@ -50,6 +50,7 @@ class EngineArguments:
     fresh: bool = False
     verify_only: bool = False
     profile: bool = False
+    direct: bool = False
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -60,7 +61,12 @@ class EngineArguments:
         for name, value in (("--data", data), ("--steps", self.steps), ("--threads", self.threads)):
             if value is not None:
                 words += [name, str(value)]
-        flags = (("--fresh", self.fresh), ("--verify-only", self.verify_only), ("--profile", self.profile))
+        flags = (
+            ("--fresh", self.fresh),
+            ("--verify-only", self.verify_only),
+            ("--profile", self.profile),
+            ("--direct", self.direct),
+        )
         return words + [name for name, given in flags if given]
 
 

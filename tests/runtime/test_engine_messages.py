@@ -29,7 +29,7 @@ from daypack.runtime.plan_file import StateTensor
 USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
-    "[--profile]"
+    "[--profile] [--direct]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -219,6 +219,22 @@ def unlisted_weights(make: Any, example: Any) -> Any:
     (case.bundle / "weights.bin").unlink()
     write_manifest(case.bundle)
     return case.run()
+
+
+NO_DIRECT = (
+    "--direct: expected a file system that reads past its cache, found: {bundle}/weights.bin: {*}; "
+    "leave out --direct or copy the bundle elsewhere"
+)
+
+
+@reaches(2, NO_DIRECT)
+def file_system_that_opens_nothing_directly(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run("--direct", env={"FAULT": "open_direct:1"})
+
+
+@reaches(2, NO_DIRECT)
+def file_system_that_reads_nothing_directly(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "read_at", "--direct")
 
 
 # ---- the plan as a file

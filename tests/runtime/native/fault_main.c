@@ -19,11 +19,13 @@ typedef struct {
   long calls;
 } counter;
 
-static counter counters[] = {{"has_feature", 0},    {"stop_requested", 0}, {"open_read", 0},  {"open_write", 0},
-                             {"open_directory", 0}, {"make_directory", 0}, {"lock", 0},       {"file_bytes", 0},
-                             {"read_at", 0},        {"will_read", 0},      {"write", 0},          {"sync", 0},       {"close", 0},
-                             {"rename", 0},         {"remove", 0},         {"map", 0},        {"start_thread", 0},
-                             {"peak_rss_bytes", 0}, {"print", 0}};
+static counter counters[] = {
+    {"has_feature", 0}, {"stop_requested", 0}, {"open_read", 0}, {"open_write", 0},
+    {"open_directory", 0}, {"make_directory", 0}, {"lock", 0}, {"file_bytes", 0},
+    {"read_at", 0}, {"will_read", 0}, {"write", 0}, {"sync", 0},
+    {"close", 0}, {"rename", 0}, {"remove", 0}, {"map", 0},
+    {"start_thread", 0}, {"peak_rss_bytes", 0}, {"open_direct", 0}, {"print", 0},
+};
 
 static int fails(const char *name) {
   int result = 0;
@@ -42,6 +44,7 @@ static bool has_feature(uint32_t feature) { return !fails("has_feature") && real
 static bool stop_requested(void) { return fails("stop_requested") || real->stop_requested(); }
 static uint64_t peak_rss_bytes(void) { return fails("peak_rss_bytes") ? 0 : real->peak_rss_bytes(); }
 static int open_read(const char *path) { return fails("open_read") ? -EIO : real->open_read(path); }
+static int open_direct(const char *path) { return fails("open_direct") ? -EINVAL : real->open_direct(path); }
 static int open_write(const char *path) { return fails("open_write") ? -EROFS : real->open_write(path); }
 static int open_directory(const char *path) { return fails("open_directory") ? -EACCES : real->open_directory(path); }
 static int make_directory(const char *path) { return fails("make_directory") ? -EROFS : real->make_directory(path); }
@@ -85,6 +88,7 @@ int main(int argument_count, char **arguments) {
   platform.stop_requested = stop_requested;
   platform.peak_rss_bytes = peak_rss_bytes;
   platform.open_read = open_read;
+  platform.open_direct = open_direct;
   platform.open_write = open_write;
   platform.open_directory = open_directory;
   platform.make_directory = make_directory;

@@ -62,6 +62,7 @@ typedef struct {
   uint64_t (*peak_rss_bytes)(void);
 
   int (*open_read)(const char *path);
+  int (*open_direct)(const char *path); /* past the system's cache: read_at then takes pages only */
   int (*open_write)(const char *path); /* created with mode 0600, truncated */
   int (*open_directory)(const char *path);
   int (*make_directory)(const char *path); /* mode 0700; 0 also when it exists */

@@ -5,6 +5,8 @@
 
 #include "internal.h"
 
+_Alignas(DAYPACK_PAGE_BYTES) uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+
 daypack_code daypack_join(daypack_error *error, char path[DAYPACK_PATH_BYTES], const char *first,
                           const char *between, const char *second) {
   int length = snprintf(path, DAYPACK_PATH_BYTES, "%s%s%s", first, between, second);
@@ -32,16 +34,20 @@ daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char 
   return DAYPACK_OK;
 }
 
+daypack_code daypack_fail_read(daypack_engine *engine, const char *name, uint64_t size_bytes, uint64_t offset_bytes,
+                               int64_t count) {
+  return daypack_fail(&engine->error, engine->underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE,
+                      "%s: cannot read %llu bytes at %llu: %s", name, (unsigned long long)size_bytes,
+                      (unsigned long long)offset_bytes, count < 0 ? strerror((int)-count) : "the file ends there");
+}
+
 daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
                                   uint64_t size_bytes, uint64_t offset_bytes) {
   uint8_t *next = data;
   while (size_bytes > 0) {
     int64_t count = engine->platform->read_at(file, next, (size_t)size_bytes, offset_bytes);
     if (count == -EINTR) continue;
-    if (count <= 0)
-      return daypack_fail(&engine->error, engine->underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE,
-                          "%s: cannot read %llu bytes at %llu: %s", name, (unsigned long long)size_bytes,
-                          (unsigned long long)offset_bytes, count < 0 ? strerror((int)-count) : "the file ends there");
+    if (count <= 0) return daypack_fail_read(engine, name, size_bytes, offset_bytes, count);
     engine->read_bytes += (uint64_t)count;
     next += count;
     offset_bytes += (uint64_t)count;

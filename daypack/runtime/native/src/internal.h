@@ -9,6 +9,7 @@ enum {
   DAYPACK_PATH_BYTES = 4096,
   DAYPACK_MESSAGE_BYTES = 1024,
   DAYPACK_IO_BYTES = 1 << 20,
+  DAYPACK_PAGE_BYTES = 4096,
   DAYPACK_LINE_BYTES = 8192,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
@@ -32,6 +33,7 @@ typedef struct {
   bool fresh;
   bool verify_only;
   bool profile;
+  bool direct; /* weights past the system's cache, for measurements */
 } daypack_options;
 
 /* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -115,6 +117,12 @@ DAYPACK_MUST_CHECK daypack_code daypack_read_exactly(daypack_engine *engine, int
 DAYPACK_MUST_CHECK int daypack_write_all(const daypack_platform *platform, int file, const void *data,
                                          uint64_t size_bytes);
 
+/* The failure of a read: `count` is 0 where the file ends, or a negative errno. */
+DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_engine *engine, const char *name, uint64_t size_bytes,
+                                                  uint64_t offset_bytes, int64_t count);
+/* For files that are read in pieces, one at a time. */
+extern uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+
 /* manifest.c */
 DAYPACK_MUST_CHECK daypack_code daypack_verify_manifest(daypack_engine *engine);
 
@@ -146,11 +154,16 @@ bool daypack_align(uint64_t *value, uint64_t alignment);
 DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
 
+/* weights.c */
+DAYPACK_MUST_CHECK daypack_code daypack_open_weights(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_read_weights(daypack_engine *engine, void *data, uint64_t size_bytes,
+                                                     uint64_t offset_bytes);
+
 /* pager.c */
 /* The operands of a rows instruction: one record. */
 const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction);
 DAYPACK_MUST_CHECK daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction);
-/* Hint the first read of [next, end), if there is one. */
+/* Hint the first read of [next, end), if there is one and it is of the weights. */
 void daypack_read_ahead(const daypack_engine *engine, const daypack_plan_instruction *next,
                         const daypack_plan_instruction *end);
 DAYPACK_MUST_CHECK daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instruction *instruction);

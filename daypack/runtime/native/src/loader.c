@@ -116,8 +116,7 @@ static daypack_code load(daypack_engine *engine, int file, uint64_t file_bytes) 
 daypack_code daypack_load_plan(daypack_engine *engine) {
   int file = -1;
   uint64_t file_bytes = 0;
-  daypack_code code = daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, "weights.bin",
-                                   &engine->weights_file, &engine->weights_bytes);
+  daypack_code code = daypack_open_weights(engine);
   if (code != DAYPACK_OK) return code;
   code = daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, "plan.bin", &file, &file_bytes);
   if (code != DAYPACK_OK) return code;

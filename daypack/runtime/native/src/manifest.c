@@ -15,7 +15,6 @@ typedef struct {
   char name[NAME_BYTES];
 } entry;
 
-static uint8_t io_buffer[DAYPACK_IO_BYTES];
 static char text[DAYPACK_MANIFEST_BYTES];
 
 static int hex_value(char digit) {
@@ -82,9 +81,9 @@ static daypack_code hash_file(daypack_engine *engine, int file, const entry *lis
     uint64_t size = rest < DAYPACK_IO_BYTES ? rest : DAYPACK_IO_BYTES;
     if (engine->platform->stop_requested())
       return daypack_fail(&engine->error, DAYPACK_STOPPED, "stopped by a signal while the bundle was checked");
-    daypack_code code = daypack_read_exactly(engine, file, listed->name, io_buffer, size, offset);
+    daypack_code code = daypack_read_exactly(engine, file, listed->name, daypack_io_buffer, size, offset);
     if (code != DAYPACK_OK) return code;
-    sha256->update(&state, io_buffer, (size_t)size);
+    sha256->update(&state, daypack_io_buffer, (size_t)size);
     offset += size;
   }
   sha256->final(&state, digest);

@@ -6,23 +6,20 @@
 /* The most that is hinted ahead: enough to hide the latency, too little to push others out of memory. */
 enum { AHEAD_BYTES = 32 << 20 };
 
-static int file_of(const daypack_engine *engine, const daypack_plan_instruction *instruction) {
-  return instruction->index == DAYPACK_FILE_WEIGHTS ? engine->weights_file : engine->state_file;
-}
-
 daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction) {
-  const char *name = instruction->index == DAYPACK_FILE_WEIGHTS ? "weights.bin" : engine->state_name;
-  return daypack_read_exactly(engine, file_of(engine, instruction), name,
-                              engine->arena + instruction->arena_offset_bytes, instruction->size_bytes,
+  uint8_t *data = engine->arena + instruction->arena_offset_bytes;
+  if (instruction->index == DAYPACK_FILE_WEIGHTS)
+    return daypack_read_weights(engine, data, instruction->size_bytes, instruction->source);
+  return daypack_read_exactly(engine, engine->state_file, engine->state_name, data, instruction->size_bytes,
                               instruction->source);
 }
 
 void daypack_read_ahead(const daypack_engine *engine, const daypack_plan_instruction *next,
                         const daypack_plan_instruction *end) {
   while (next < end && next->op != DAYPACK_OP_READ) next++;
-  if (next == end) return;
+  if (next == end || next->index != DAYPACK_FILE_WEIGHTS || engine->options.direct) return;
   uint64_t size_bytes = next->size_bytes < AHEAD_BYTES ? next->size_bytes : AHEAD_BYTES;
-  (void)engine->platform->will_read(file_of(engine, next), size_bytes, next->source);
+  (void)engine->platform->will_read(engine->weights_file, size_bytes, next->source);
 }
 
 const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction) {
@@ -57,11 +54,11 @@ daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instru
   const int32_t *ids = (const void *)(engine->arena + rows->ids_offset_bytes);
   uint8_t *result = engine->arena + instruction->arena_offset_bytes;
   uint64_t row_bytes = instruction->size_bytes;
-  hint_rows(engine, rows, ids, row_bytes);
+  if (!engine->options.direct) hint_rows(engine, rows, ids, row_bytes);
   for (uint64_t first = 0, count = 0; first < rows->ids_count; first += count) {
     count = run_length(rows, ids, first);
     daypack_code code =
-        daypack_read_exactly(engine, engine->weights_file, "weights.bin", result + first * row_bytes, count * row_bytes,
+        daypack_read_weights(engine, result + first * row_bytes, count * row_bytes,
                              rows->file_offset_bytes + row_of(rows, ids[first]) * row_bytes);
     if (code != DAYPACK_OK) return code;
   }

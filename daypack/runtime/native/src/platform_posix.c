@@ -55,6 +55,8 @@ static int result_of(int result) { return result < 0 ? -errno : result; }
 
 static int open_read(const char *path) { return result_of(open(path, O_RDONLY | O_CLOEXEC)); }
 
+static int open_direct(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC)); }
+
 static int open_write(const char *path) {
   return result_of(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
@@ -127,6 +129,7 @@ static const daypack_platform platform = {
     .stop_requested = stop_requested,
     .peak_rss_bytes = peak_rss_bytes,
     .open_read = open_read,
+    .open_direct = open_direct,
     .open_write = open_write,
     .open_directory = open_directory,
     .make_directory = make_directory,
