@@ -100,6 +100,7 @@ class _Placement:
     part: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])  # + item → row
     space: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
 
+    beside: dict[int, int] = field(default_factory=dict[int, int])  # satellite → row
     firsts: dict[int, int] = field(default_factory=dict[int, int])
 
     def run(self) -> Applied:
@@ -127,7 +128,7 @@ class _Placement:
 
     def _split(self, node: int) -> bool:
         """Whether a node's memory is several arrays with lives of their own."""
-        return node in self.projection.call_of and len(fresh_outputs(self._call(node))) > 1
+        return len(fresh_outputs(self.window, self._call(node))) > 1
 
     def _rows(self) -> None:
         """One row (first, end, bytes) for every buffer of the layout."""
@@ -139,17 +140,35 @@ class _Placement:
                 self.stay[number] = len(self.rows)
                 self.rows.append((buffer.lower, buffer.upper, buffer.size_bytes))
                 continue
-            for item in fresh_outputs(self._call(node)):
+            for item in fresh_outputs(self.window, self._call(node)):
                 end = last.get((number, item), buffer.lower + 1)
                 self.part[(number, item)] = len(self.rows)
                 self.rows.append((buffer.lower, end, padded(self.window.items[item].size_bytes)))
         self._workspace_rows()
+        self._satellite_rows()
+
+    def _satellite_rows(self) -> None:
+        """Small results live from the first call that makes them to the last that reads them."""
+        spans: dict[int, tuple[int, int]] = {}
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op is not Op.COMPUTE or value not in self.projection.call_of:
+                continue
+            call = self._call(value)
+            for item in {self._first(i) for i in (*call.inputs, *call.outputs)}:
+                if item in self.projection.satellites:
+                    spans[item] = (spans.get(item, (time, 0))[0], time + 1)
+        for item in self._results():
+            if item in spans:
+                spans[item] = (spans[item][0], len(self.plan.sequence))
+        for item, (first, end) in spans.items():
+            self.beside[item] = len(self.rows)
+            self.rows.append((first, end, padded(self.window.items[item].size_bytes)))
 
     def _opened(self) -> dict[int, int]:
         """Buffer → the node whose compute opens it."""
         opened: dict[int, int] = {}
         for time, (op, value) in enumerate(self.plan.sequence):
-            if op is Op.COMPUTE:
+            if op is Op.COMPUTE and value in self.projection.call_of:
                 opened.setdefault(self.lives.operands[time][value], value)
         return opened
 
@@ -157,11 +176,14 @@ class _Placement:
         """(buffer, item) → one past the last instruction that reads the item there."""
         last: dict[tuple[int, int], int] = {}
         for time, (op, value) in enumerate(self.plan.sequence):
-            if op is Op.COMPUTE:
+            if op is Op.COMPUTE and value in self.projection.call_of:
                 call = self._call(value)
                 for item in (*call.inputs, *call.overwrites.values()):
-                    last[(self._buffer(time, item), self._first(item))] = time + 1
+                    if item not in self.projection.satellites:
+                        last[(self._buffer(time, item), self._first(item))] = time + 1
         for item in self._results():
+            if item in self.projection.satellites:
+                continue
             buffer = self.lives.final[self.projection.node_of[item]]
             last[(buffer, self._first(item))] = len(self.plan.sequence)
         return last
@@ -188,8 +210,13 @@ class _Placement:
 
     # ---- instructions ----
 
-    def _place(self, offsets: tuple[int, ...], buffer: int, item: int) -> int:
-        row = self.part.get((buffer, self._first(item)))
+    def _place(self, offsets: tuple[int, ...], time: int | None, item: int) -> int:
+        """The offset of an item at an instruction, or at the end of the plan (None)."""
+        first = self._first(item)
+        if first in self.beside:
+            return offsets[self.beside[first]]
+        buffer = self.lives.final[self.projection.node_of[item]] if time is None else self._buffer(time, item)
+        row = self.part.get((buffer, first))
         return offsets[self.stay[buffer] if row is None else row]
 
     def _stream(self, offsets: tuple[int, ...]) -> list[Streamed]:
@@ -200,7 +227,7 @@ class _Placement:
                 item = self.window.items[self.projection.source_of[value]]
                 place = offsets[self.stay[self.lives.operands[time][value]]]
                 stream.append(Page(item.id, place, item.size_bytes))
-            elif op is Op.COMPUTE:
+            elif op is Op.COMPUTE and value in self.projection.call_of:
                 stream.append(self._instruction(offsets, time, value))
         stream.append(pf.EndShard())
         return stream
@@ -217,7 +244,7 @@ class _Placement:
         call = self._call(node)
 
         def at(item: int) -> int:
-            return self._place(offsets, self._buffer(time, item), item)
+            return self._place(offsets, time, item)
 
         outputs = tuple(at(o) for o in call.outputs)
         if call.kind is CallKind.BATCH:
@@ -242,6 +269,5 @@ class _Placement:
                 if self.window.items[item].origin is Origin.WEIGHTS:
                     resident.add(item)
         for item in self._results():
-            buffer = self.lives.final[self.projection.node_of[item]]
-            found[item] = self._place(offsets, buffer, item)
+            found[item] = self._place(offsets, None, item)
         return found, frozenset(resident)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from daypack.compiler.apply import Applied, apply_plan
+from daypack.compiler.apply import Applied, Page, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_seconds
 from daypack.compiler.emit import Emission, emit, write_description
 from daypack.compiler.fusion.fuse import fuse
@@ -22,13 +22,14 @@ from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
-from daypack.compiler.project import Projection, project
+from daypack.compiler.project import Projection, computed_once, project
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.window import CallKind, Window, assemble
 from daypack.devices import Profile
+from daypack.planners.bounds import infeasible
 from daypack.planners.exchange import named, problem_text
-from daypack.planners.keep_all import keep_all
-from daypack.planners.plan import Plan, PlanOptions
+from daypack.planners.greedy import greedy
+from daypack.planners.plan import Op, Plan, PlanOptions
 from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle
@@ -46,6 +47,12 @@ PASSES: tuple[Callable[[StepGraph], StepGraph], ...] = (
 """What happens to a traced graph before fusion."""
 
 NO_BUDGET = 2**61
+LAYOUT_TRIES = 6
+PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
+ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
+"""What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400
+bytes).
+"""
 OnStage = Callable[[str, float], None]
 
 
@@ -101,6 +108,29 @@ def kernel_target(profile: Profile) -> KernelTarget:
     )
 
 
+def _plan_within(
+    window: Window, projection: Projection, spaces: list[tuple[int, ...]], budget_bytes: int
+) -> tuple[Plan, Applied]:
+    """A judged plan whose arena, gaps of the layout included, keeps the budget.
+
+    Where a layout is larger than its plan said, the plan is made again for that much less.
+    """
+    problem = projection.problem
+    target = total = budget_bytes
+    for _ in range(LAYOUT_TRIES):
+        plan = greedy(problem, target, PlanOptions())
+        validate_plan(problem, plan, target)
+        twice = computed_once(projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
+        if twice is not None:
+            raise ValueError(f"the plan computes {problem.nodes[twice].name} twice, which changes in place")
+        applied = apply_plan(window, projection, plan, spaces)
+        total = applied.arena_bytes + problem.fixed_bytes
+        if total <= budget_bytes:
+            return plan, applied
+        target -= total - budget_bytes
+    raise infeasible(problem, budget_bytes, total)
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A step planned but not yet compiled."""
@@ -130,16 +160,16 @@ def plan_step(
     spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
     scratch = max((k.code.scratch_bytes for k in table.kernels), default=0)
     fixed = engine_overhead_bytes(
-        threads=options.threads, scratch_bytes=scratch, plan_bytes=0, engine_bytes=0
+        threads=options.threads,
+        scratch_bytes=scratch,
+        plan_bytes=PLAN_BYTES + PLAN_BYTES_A_CALL * len(window.calls),
+        engine_bytes=ENGINE_BYTES + ENGINE_BYTES_A_PHASE * sum(len(k.symbols) for k in table.kernels),
     )
     projection = project(window, costs, [sum(s) for s in spaces], fixed, profile)
     if options.dump_problem is not None:
         options.dump_problem.write_text(problem_text(named(projection.problem)))
-    budget = NO_BUDGET if options.memory_bytes is None else options.memory_bytes
-    plan = keep_all(projection.problem, budget, PlanOptions())
-    validate_plan(projection.problem, plan, budget)
-    applied = apply_plan(window, projection, plan, spaces)
-    return Planned(window, table, projection, plan, applied, sum(costs))
+    plan, applied = _plan_within(window, projection, spaces, options.memory_bytes or NO_BUDGET)
+    return Planned(window, table, projection, plan, applied, plan.cost)
 
 
 def compile_step(
@@ -218,7 +248,7 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
         peak_bytes=planned.applied.arena_bytes + overhead,
         arena_bytes=planned.applied.arena_bytes,
         step_seconds=planned.seconds,
-        flash_read_bytes=0,
+        flash_read_bytes=sum(i.size_bytes for i in planned.applied.stream if isinstance(i, Page)),
         flash_written_bytes=saved // options.save_steps,
         kernels=len(planned.table.kernels),
         shards=sum(type(i).__name__ == "EndShard" for i in planned.applied.stream),

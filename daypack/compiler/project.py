@@ -1,6 +1,9 @@
 """The window → what a planner sees: one node a call, one source an array that exists before the window.
 
-A call with several outputs is one node whose size is their sum. A call that takes over the memory of an
+A call with several outputs is one node whose size is their sum, but for the small ones (a row's maximum
+beside the
+row): these stay from their first making to their last use, counted once and for all in the fixed bytes, and
+an empty node after the call's stands for them in the order. A call that takes over the memory of an
 array of
 its own size says so (`overwrites`); what else it changes in place keeps its node. Running sums are sources:
 they are cleared when the window begins. Only frozen weights may be paged: their copy on flash never changes.
@@ -18,6 +21,8 @@ from daypack.planners.problem import Node, NodeKind, Paging, Problem
 ALIGNMENT_BYTES = 64
 PAGE_BYTES = 512 * 1024
 """Reads below this waste flash bandwidth; smaller weights stay."""
+SATELLITE_BYTES = 64 * 1024
+"""Outputs up to this size beside a larger one stay until their last use."""
 SOURCES = (Origin.STATE, Origin.WEIGHTS, Origin.ZERO)
 
 
@@ -25,6 +30,8 @@ SOURCES = (Origin.STATE, Origin.WEIGHTS, Origin.ZERO)
 class Projection:
     """`problem`; the call or the item (source) of each node; the node that holds an item when it is first
     made.
+
+    `satellites`: items that stay from their first making to their last use, outside the nodes' sizes.
 
     `once`: nodes that change something in place, or whose output is changed in place, so that computing them
     again would not give the same: a plan computes each exactly once.
@@ -35,6 +42,7 @@ class Projection:
     source_of: Mapping[int, int]
     node_of: Mapping[int, int]
     once: frozenset[int]
+    satellites: frozenset[int]
 
 
 def padded(size_bytes: int) -> int:
@@ -42,9 +50,17 @@ def padded(size_bytes: int) -> int:
     return size_bytes + -size_bytes % ALIGNMENT_BYTES
 
 
-def fresh_outputs(call: Call) -> tuple[int, ...]:
-    """The outputs that need memory of their own."""
-    return tuple(o for o in call.outputs if o not in call.overwrites)
+def fresh_outputs(window: Window, call: Call) -> tuple[int, ...]:
+    """The outputs that need memory of their own within the call's node."""
+    beside = satellites_of(window, call)
+    return tuple(o for o in call.outputs if o not in call.overwrites and o not in beside)
+
+
+def satellites_of(window: Window, call: Call) -> tuple[int, ...]:
+    """Small outputs that others of the same call dwarf."""
+    fresh = [o for o in call.outputs if o not in call.overwrites]
+    large = [o for o in fresh if window.items[o].size_bytes > SATELLITE_BYTES]
+    return tuple(o for o in fresh if o not in large) if large else ()
 
 
 def project(
@@ -58,10 +74,18 @@ def project(
     final = {builder.holder[item] for _, item in window.state.values()}
     final |= {builder.holder[window.loss], builder.holder[window.weight]}
     final |= {n for n in builder.source_of if n not in builder.taken}
+    fixed_bytes += sum(padded(window.items[i].size_bytes) for i in builder.satellites)
     problem = Problem(
         tuple(builder.nodes), frozenset(final), fixed_bytes, _paging(window, builder.source_of, profile)
     )
-    return Projection(problem, builder.call_of, builder.source_of, builder.node_of, frozenset(builder.once))
+    return Projection(
+        problem,
+        builder.call_of,
+        builder.source_of,
+        builder.node_of,
+        frozenset(builder.once),
+        frozenset(builder.satellites),
+    )
 
 
 def _paging(window: Window, source_of: Mapping[int, int], profile: Profile) -> Paging:
@@ -86,6 +110,7 @@ class _Builder:
         self.source_of: dict[int, int] = {}
         self.taken: set[int] = set()
         self.once: set[int] = set()
+        self.satellites: list[int] = []
         for item in window.items:
             if item.origin in SOURCES:
                 number = len(self.nodes)
@@ -96,7 +121,7 @@ class _Builder:
     def add(self, number: int, call: Call, cost: float, workspace: int) -> None:
         """One call as a node."""
         items = self.window.items
-        size = sum(padded(items[o].size_bytes) for o in fresh_outputs(call))
+        size = sum(padded(items[o].size_bytes) for o in fresh_outputs(self.window, call))
         overwritten = [self.holder[old] for old in call.overwrites.values()]
         read = [n for i in call.inputs for n in (self.holder[i], self.node_of[i]) if n not in self.taken]
         inputs = dict.fromkeys([*read, *overwritten])
@@ -116,6 +141,13 @@ class _Builder:
         self.nodes.append(node)
         self.call_of[node.id] = number
         self._place(call, node.id, overwrites)
+        beside = satellites_of(self.window, call)
+        if beside:
+            self.satellites += beside
+            marker = Node(len(self.nodes), f"{node.name} (small results)", 0.0, 0, 0, (node.id,))
+            self.nodes.append(marker)
+            for output in beside:
+                self.holder[output] = self.node_of[output] = marker.id
 
     def _takes_over(self, call: Call, size: int) -> int | None:
         """The node whose memory becomes this call's own, if one can say so."""
@@ -130,15 +162,14 @@ class _Builder:
         for output in call.outputs:
             self.holder[output] = self.node_of[output] = node
         for position, (new, old) in enumerate(call.overwrites.items()):
-            self.once.add(node)
             before = self.holder[old]
+            self.holder[old] = node
+            if position == 0 and overwrites is not None:
+                continue
+            self.node_of[new] = self.node_of[old]
+            self.once.add(node)
             if before not in self.source_of:
                 self.once.add(before)
-            if position == 0 and overwrites is not None:
-                self.holder[old] = node
-            else:
-                self.node_of[new] = self.node_of[old]
-                self.holder[old] = node
 
 
 def computed_once(projection: Projection, computes: Sequence[int]) -> int | None:

@@ -161,6 +161,8 @@ class Grouping:
         merged = self._merged_kind(a, b)
         if merged is None or not self._accesses_allowed(a, b, merged) or self._path_around(first, second):
             return
+        if merged[0] is Kind.ROWS and not self._share_a_row(a, b, merged[1]):
+            return
         kind, domain, axes = merged
         self.groups[first] = Group(
             kind,
@@ -179,6 +181,24 @@ class Grouping:
                     links.add(first)
         self.groups[first].after.discard(first)
         self.groups[first].before.discard(first)
+
+    def _share_a_row(self, a: Group, b: Group, domain: tuple[int, int]) -> bool:
+        """Whether the merged kernel reads no more full arrays at once than the two need apart.
+
+        Kernels that meet only in one number a row (the maxima of two blocks) would keep all their full arrays
+        alive together.
+        """
+        full = domain[0] * domain[1]
+        wide = [
+            {
+                v
+                for root in g.roots
+                for v in (root, *self.roots.leaves[root])
+                if self.values[v].elements == full
+            }
+            for g in (a, b)
+        ]
+        return not wide[0] or not wide[1] or bool(wide[0] & wide[1])
 
     def _merged_kind(self, a: Group, b: Group) -> tuple[Kind, tuple[int, int], tuple[int, ...]] | None:
         kinds = {a.kind, b.kind}
