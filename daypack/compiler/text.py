@@ -20,7 +20,7 @@ from daypack.errors import TraceError
 
 _VALUE = re.compile(r"%(\d+): (\w+)\[([\d,]*)\]")
 _INPUT = re.compile(r'in  (%\d+: \w+\[[\d,]*\]) (\w+) "(.*?)"(?: = (\S*))?$')
-_NODE = re.compile(r'(.*?) = (\w[\w.]*)\((.*?)\)(?: \{(.*?)\})?(?: @"(.*?)")?( \[)?$')
+_NODE = re.compile(r'(.*?) = ([\w-]+)\((.*?)\)(?: \{(.*?)\})?(?: @"(.*?)")?( \[)?$')
 _OUTPUT = re.compile(r'out "(.*?)" %(\d+)$')
 
 

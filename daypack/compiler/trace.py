@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from daypack.compiler.graph import Output, Role, StepGraph, Value
-from daypack.compiler.tracing import control, randomness
+from daypack.compiler.tracing import control, randomness, shapes
 from daypack.compiler.tracing.walker import Tracer, check_dtype
 
-_SPECIAL = {**control.HANDLERS, **randomness.HANDLERS}
+_SPECIAL = {**control.HANDLERS, **shapes.HANDLERS, **randomness.HANDLERS}
 
 
 class Argument(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tvm import tirx
 
 from daypack.compiler import ops
-from daypack.compiler.graph import StepGraph, Value
+from daypack.compiler.graph import Node, StepGraph, Value
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Index, Ix, flatten
 from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, in_parts, lanes_of, loop
@@ -32,9 +32,7 @@ def elementwise(body: StepGraph, target: KernelTarget) -> KernelCode:
     buffers = program.arguments()
     first = body.outputs[0].value
     shape = first.shape
-    flat = all(v.shape in ((), shape) for node in body.nodes for v in node.outputs) and all(
-        i.value.shape in ((), shape) for i in body.inputs
-    )
+    flat = _is_flat(body, shape)
     rows, columns = (1, math.prod(shape)) if flat else (math.prod(shape[:-1]), shape[-1] if shape else 1)
     lanes = lanes_of(program, target)
 
@@ -48,6 +46,18 @@ def elementwise(body: StepGraph, target: KernelTarget) -> KernelCode:
 
     phase = _tiled(program, rows, columns, lanes, element)
     return KernelCode((PhaseCode(phase.finish(), phase.tiles),), in_place=flat or _pointwise(body, shape))
+
+
+def _is_flat(body: StepGraph, shape: tuple[int, ...]) -> bool:
+    """Whether every array has one element a position, or one element at all, and no view moves elements."""
+
+    def plain(node: Node) -> bool:
+        if node.op == "broadcast_in_dim":
+            return node.inputs[0].shape == ()
+        return node.op in ops.ELEMENTWISE or node.op == "constant"
+
+    values = [i.value for i in body.inputs] + [v for node in body.nodes for v in node.outputs]
+    return all(map(plain, body.nodes)) and all(v.shape in ((), shape) for v in values)
 
 
 def _index(program: Program, value: Value, shape: tuple[int, ...], row: Ix, column: Ix, flat: bool) -> Index:

@@ -19,18 +19,17 @@ from daypack.compiler import ops
 from daypack.compiler.graph import StepGraph, Value
 from daypack.compiler.kernels import rules, views
 from daypack.compiler.kernels.index import Arithmetic, Index, Ix, flatten, variable
+from daypack.compiler.kernels.types import (
+    HALVES,
+    dtype_of,
+    flag,
+    memory_dtype,
+    rounded,
+    to_memory,
+    to_register,
+)
 
 Access = Callable[[Index], Any]
-
-
-def memory_dtype(dtype: str) -> str:
-    """The element type of a value in the arena: a bool is one byte."""
-    return "uint8" if dtype == "bool" else dtype
-
-
-def dtype_of(expr: Any) -> str:
-    """The element type of a TIR expression."""
-    return str(expr.ty.dtype)
 
 
 def is_local(buffer: Any) -> bool:
@@ -122,26 +121,38 @@ class Scope:
         simplifier substitutes bound expressions back into their uses, and a chain in which each is used twice
         (a threefry round) then grows exponentially.
         """
-        if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)) or dtype_of(expr) == "bool":
-            return expr  # bools are comparisons of named values and stay short
+        if isinstance(expr, (tirx.Var, tirx.IntImm, tirx.FloatImm)):
+            return expr
         if isinstance(expr, TensorLoad) and is_local(expr.source):
             return expr
+        if dtype_of(expr) == "bool":
+            return self._name_bool(expr)
         local = tirx.decl_buffer((self.width,), dtype_of(expr), self.program.fresh("t"), scope="local")
         self.allocations.append(tirx.AllocBuffer(local))
         at = [self.lane.tir()]
         self.statements.append(tirx.BufferStore(local, expr, at))
         return tirx.BufferLoad(local, at)
 
+    def _name_bool(self, expr: Any) -> Any:
+        """A bool is held as int32 0 or 1.
+
+        Not for its own sake: TVM's simplifier turns `not (a >= b)` into `a < b` and `a < b or a >= b` into
+        true, which is wrong where one is NaN. It does not see through the number.
+        """
+        if isinstance(expr, tirx.NE) and isinstance(expr.a, TensorLoad) and is_local(expr.a.source):
+            return expr
+        return flag(self.name(tirx.Select(expr, tirx.const(1, "int32"), tirx.const(0, "int32"))))
+
     def store(self, buffer: Any, offset: Ix, expr: Any, dtype: str) -> None:
-        """Write one element; a bool becomes a byte."""
-        if dtype == "bool":
-            expr = tirx.Select(expr, tirx.const(1, "uint8"), tirx.const(0, "uint8"))
-        self.statements.append(tirx.BufferStore(buffer, expr, [offset.tir()]))
+        """Write one element."""
+        if dtype in HALVES:
+            expr = self.name(expr)
+        self.statements.append(tirx.BufferStore(buffer, to_memory(expr, dtype), [offset.tir()]))
 
     def load(self, buffer: Any, offset: Ix, dtype: str) -> Any:
         """Read one element."""
         raw = self.name(tirx.BufferLoad(buffer, [offset.tir()]))
-        return tirx.NE(raw, tirx.const(0, "uint8")) if dtype == "bool" else raw
+        return to_register(raw, dtype)
 
     def value(self, value: Value, index: Index) -> Any:
         """The element of a value at an index."""
@@ -164,7 +175,8 @@ class Scope:
         operands = [self.value(v, () if v.shape == () else index) for v in node.inputs]
         result = rules.expression(node, operands, self.name)
         if len(node.outputs) == 1:
-            return result
+            dtype = node.output.dtype
+            return rounded(self.name(result), dtype) if dtype in HALVES else result
         for output, part in zip(node.outputs, result, strict=True):
             self._memo[_key(output, index)] = (self.name(part), index)
         return self._memo[_key(value, index)][0]

@@ -1,12 +1,13 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
-"""float32 exp, log, tanh, erf, sin, cos as polynomials that vectorize.
+"""float32 exp, log, tanh, erf, sin, cos and their kin as polynomials that vectorize.
 
-Each takes a TIR expression and `bind`, which names an intermediate so that it is computed once. Error bounds
-are against float64 over the whole finite range and are tested: exp 2, log 2, tanh 4, erf 8, sin and cos 4
-(|x| ≤ 8192) units in the last place. Infinities, NaN and denormal results are those of IEEE arithmetic.
+Each takes a TIR expression and `bind`, which names an intermediate so that it is computed once. `ULP_BOUNDS`
+are the largest errors against float64 over all finite float32 (sines and cosines: below `FARTHEST_ANGLE`),
+denormals included; they are tested on every vector width. Infinities and NaN are those of IEEE arithmetic.
 Coefficients: exp, log, tanh, sin, cos after S. Moshier's Cephes (expf, logf, tanhf, sinf); erf the rational
-approximation of degree 13/8 on [-4, 4] used by Eigen and XLA.
+approximation of degree 13/8 on [-4, 4] used by Eigen and XLA; erf_inv after M. Giles, "Approximating the
+erfinv function" (2010).
 """
 
 from __future__ import annotations
@@ -17,6 +18,25 @@ from typing import Any
 from tvm import tirx
 
 Bind = Callable[[Any], Any]
+
+ULP_BOUNDS = {
+    "exp": 1.0,
+    "exp2": 1.0,
+    "log": 1.0,
+    "log1p": 3.0,
+    "expm1": 3.0,
+    "tanh": 2.0,
+    "logistic": 3.0,
+    "erf": 7.0,
+    "erf_inv": 4.0,
+    "sin": 2.0,
+    "cos": 2.0,
+    "sqrt": 0.5,
+    "rsqrt": 2.0,
+}
+"""Units in the last place by which a result may differ from the real number."""
+FARTHEST_ANGLE = 2.0**20
+"""Sines and cosines of larger angles are NaN: neighbouring float32 numbers there lie 1/8 apart."""
 
 
 def f32(value: float) -> Any:
@@ -32,7 +52,17 @@ def select(condition: Any, yes: Any, no: Any) -> Any:
 
 
 def is_nan(x: Any) -> Any:
-    return tirx.NE(x, x)
+    return tirx.isnan(x)
+
+
+def is_finite(x: Any) -> Any:
+    return tirx.LT(tirx.abs(x), f32(float("inf")))
+
+
+def copy_sign(size: Any, x: Any) -> Any:
+    """A number that is not negative, with the sign of x."""
+    sign = tirx.reinterpret("int32", x) & i32(-(2**31))
+    return tirx.reinterpret("float32", tirx.reinterpret("int32", size) | sign)
 
 
 def horner(x: Any, coefficients: Sequence[float], bind: Bind) -> Any:
@@ -54,6 +84,19 @@ def exp(x: Any, bind: Bind) -> Any:
     n = bind(tirx.floor(limited * f32(1.44269504088896341) + f32(0.5)))
     r = bind(limited - n * f32(0.693359375))
     r = bind(r - n * f32(-2.12194440e-4))
+    return select(is_nan(x), x, _scaled_exp(r, n, bind))
+
+
+def exp2(x: Any, bind: Bind) -> Any:
+    """2^x: the integer nearest to x goes into the exponent, the rest through the polynomial of e^x."""
+    limited = bind(tirx.max(tirx.min(x, f32(129.0)), f32(-151.0)))
+    n = bind(tirx.floor(limited + f32(0.5)))
+    r = bind((limited - n) * f32(0.693147180559945))
+    return select(is_nan(x), x, _scaled_exp(r, n, bind))
+
+
+def _scaled_exp(r: Any, n: Any, bind: Bind) -> Any:
+    """e^r·2^n for |r| ≤ ln 2 / 2 and an integer n that may lie outside the exponents of normal numbers."""
     p = horner(
         r,
         (
@@ -70,8 +113,7 @@ def exp(x: Any, bind: Bind) -> Any:
     p = bind(p + f32(1.0))
     k = bind(tirx.Cast("int32", n))
     half = bind(k >> i32(1))
-    scaled = bind(p * _power_of_two(half) * _power_of_two(k - half))
-    return select(is_nan(x), x, scaled)
+    return bind(p * _power_of_two(half) * _power_of_two(k - half))
 
 
 def log(x: Any, bind: Bind) -> Any:
@@ -127,8 +169,9 @@ def tanh(x: Any, bind: Bind) -> Any:
 
 
 def logistic(x: Any, bind: Bind) -> Any:
-    """1/(1 + e^{-x})."""
-    return f32(1.0) / (f32(1.0) + bind(exp(bind(-x), bind)))
+    """1/(1 + e^{-x}), with the exponential of -|x| only."""
+    e = bind(exp(bind(-tirx.abs(x)), bind))
+    return bind(select(tirx.LT(x, f32(0.0)), e, f32(1.0))) / (f32(1.0) + e)
 
 
 def erf(x: Any, bind: Bind) -> Any:
@@ -159,21 +202,26 @@ def erf(x: Any, bind: Bind) -> Any:
         ),
         bind,
     )
-    value = bind(c * p / q)
+    value = bind(c * bind(p / q))
     return select(is_nan(x), x, tirx.max(tirx.min(value, f32(1.0)), f32(-1.0)))
 
 
 def _quadrant(x: Any, bind: Bind) -> tuple[Any, Any]:
-    """(k, r) with x = k·π/2 + r, by a three-part π/2 (Cody and Waite)."""
-    k = bind(tirx.floor(x * f32(0.63661977236758134) + f32(0.5)))
-    r = bind(x - k * f32(1.5703125))
-    r = bind(r - k * f32(4.83751296997070312e-4))
-    r = bind(r - k * f32(7.54978995489188e-8))
-    return bind(tirx.Cast("int32", tirx.max(tirx.min(k, f32(1e9)), f32(-1e9)))), r
+    """(k, r) with x = k·π/2 + r, in float64 with a two-part π/2 whose first part has 33 bits (fdlibm)."""
+
+    def f64(value: float) -> Any:
+        return tirx.const(value, "float64")
+
+    wide = bind(tirx.Cast("float64", x))
+    k = bind(tirx.floor(wide * f64(0.6366197723675814) + f64(0.5)))
+    r = bind(wide - k * f64(1.57079632673412561417e00))
+    r = bind(r - k * f64(6.07710050650619224932e-11))
+    return bind(tirx.Cast("int32", k)), bind(tirx.Cast("float32", r))
 
 
 def _sine_or_cosine(x: Any, shift: int, bind: Bind) -> Any:
-    k, r = _quadrant(x, bind)
+    near = bind(tirx.LT(tirx.abs(x), f32(FARTHEST_ANGLE)))
+    k, r = _quadrant(bind(select(near, x, f32(0.0))), bind)
     quadrant = bind((k + i32(shift)) & i32(3))
     z = bind(r * r)
     sine = bind(horner(z, (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1), bind) * z * r + r)
@@ -181,12 +229,48 @@ def _sine_or_cosine(x: Any, shift: int, bind: Bind) -> Any:
     cosine = bind(cosine * (z * z) - f32(0.5) * z + f32(1.0))
     value = bind(select(tirx.EQ(quadrant & i32(1), i32(0)), sine, cosine))
     value = bind(select(tirx.GE(quadrant, i32(2)), -value, value))
-    finite = tirx.EQ(x - x, f32(0.0))
-    return select(finite, value, f32(float("nan")))
+    return select(near, value, f32(float("nan")))
+
+
+def erf_inv(x: Any, bind: Bind) -> Any:
+    """x·P(w) with w = -ln((1 - x)(1 + x)), one polynomial below 5, one in √w above; ±1 gives ±infinity."""
+    w = bind(-bind(log(bind((f32(1.0) - x) * (f32(1.0) + x)), bind)))
+    near = bind(tirx.LT(w, f32(5.0)))
+    t = bind(select(near, w - f32(2.5), tirx.sqrt(w) - f32(3.0)))
+    result = select(near, f32(_ERF_INV_NEAR[0]), f32(_ERF_INV_FAR[0]))
+    for low, high in zip(_ERF_INV_NEAR[1:], _ERF_INV_FAR[1:], strict=True):
+        result = bind(select(near, f32(low), f32(high)) + bind(result) * t)
+    edge = tirx.EQ(bind(tirx.max(x, -x)), f32(1.0))
+    return select(edge, x * f32(float("inf")), result * x)
+
+
+_ERF_INV_NEAR = (
+    2.81022636e-08,
+    3.43273939e-07,
+    -3.5233877e-06,
+    -4.39150654e-06,
+    0.00021858087,
+    -0.00125372503,
+    -0.00417768164,
+    0.246640727,
+    1.50140941,
+)
+_ERF_INV_FAR = (
+    -0.000200214257,
+    0.000100950558,
+    0.00134934322,
+    -0.00367342844,
+    0.00573950773,
+    -0.0076224613,
+    0.00943887047,
+    1.00167406,
+    2.83297682,
+)
 
 
 def sin(x: Any, bind: Bind) -> Any:
-    return _sine_or_cosine(x, 0, bind)
+    """The sine; of zero it is that zero."""
+    return select(tirx.EQ(x, f32(0.0)), x, _sine_or_cosine(x, 0, bind))
 
 
 def cos(x: Any, bind: Bind) -> Any:
@@ -194,10 +278,10 @@ def cos(x: Any, bind: Bind) -> Any:
 
 
 def expm1(x: Any, bind: Bind) -> Any:
-    """e^x - 1 without cancellation (Kahan): (u - 1)·x/ln u with u = e^x."""
+    """e^x - 1 without cancellation (Kahan): (u - 1)·(x/ln u) with u = e^x."""
     u = bind(exp(x, bind))
     less = bind(u - f32(1.0))
-    ratio = bind(less * x / bind(log(u, bind)))
+    ratio = bind(less * bind(x / bind(log(u, bind))))
     result = select(tirx.EQ(u, f32(1.0)), x, ratio)
     result = select(tirx.EQ(less, f32(-1.0)), f32(-1.0), result)
     result = select(tirx.EQ(u, f32(float("inf"))), u, result)
@@ -205,9 +289,9 @@ def expm1(x: Any, bind: Bind) -> Any:
 
 
 def log1p(x: Any, bind: Bind) -> Any:
-    """ln(1 + x) without cancellation (Kahan): ln u·x/(u - 1) with u = 1 + x."""
+    """ln(1 + x) without cancellation (Kahan): ln u·(x/(u - 1)) with u = 1 + x."""
     u = bind(f32(1.0) + x)
     less = bind(u - f32(1.0))
-    ratio = bind(bind(log(u, bind)) * x / less)
+    ratio = bind(bind(log(u, bind)) * bind(x / less))
     result = select(tirx.EQ(less, f32(0.0)), x, ratio)
     return select(tirx.EQ(u, f32(float("inf"))), u, result)

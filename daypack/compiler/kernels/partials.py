@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from daypack.compiler.kernels import rules
 from daypack.compiler.kernels.emit import Scope
 from daypack.compiler.kernels.index import Ix
 from daypack.compiler.kernels.loops import loop
+from daypack.compiler.kernels.types import constant, dtype_of, register_dtype
 
 PARTIALS = 64
 
@@ -32,29 +34,33 @@ class Reduction:
 
 
 def reduction_of(op: str, dtype: str) -> Reduction:
-    """The reduction of `reduce_*` on elements of `dtype`; logical ones run on int32 zeros and ones."""
-    if op in ("reduce_and", "reduce_or"):
-        identity = tirx.const(1 if op == "reduce_and" else 0, "int32")
-        return Reduction("int32", identity, tirx.min if op == "reduce_and" else tirx.max)
-    real = dtype.startswith("float")
+    """The reduction of `reduce_*` on elements of `dtype`; bools are combined as int32 zeros and ones."""
+    held = "int32" if dtype == "bool" else register_dtype(dtype)
+    real = held == "float32"
+
+    def reduction(identity: Any, combine: Callable[[Any, Any], Any]) -> Reduction:
+        return Reduction(held, constant(identity, held), combine)
+
     if op == "reduce_sum":
-        return Reduction(dtype, rules.constant(0, dtype), lambda a, b: a + b)
+        return reduction(0, lambda a, b: a + b)
     if op == "reduce_prod":
-        return Reduction(dtype, rules.constant(1, dtype), lambda a, b: a * b)
-    bounds = {
-        "int32": (-(2**31), 2**31 - 1),
-        "uint32": (0, 2**32 - 1),
-        "float32": (float("-inf"), float("inf")),
-    }
-    low, high = bounds[dtype]
+        return reduction(1, lambda a, b: a * b)
+    if op == "reduce_and":
+        return reduction(-1 if held.startswith("int") else np.iinfo(held).max, tirx.bitwise_and)
+    if op == "reduce_or":
+        return reduction(0, tirx.bitwise_or)
+    if op == "reduce_xor":
+        return reduction(0, tirx.bitwise_xor)
     if op == "reduce_max":
-        return Reduction(dtype, rules.constant(low, dtype), lambda a, b: rules.maximum(b, a, real))
-    return Reduction(dtype, rules.constant(high, dtype), lambda a, b: rules.minimum(b, a, real))
+        low = float("-inf") if real else int(np.iinfo(held).min)
+        return reduction(low, lambda a, b: rules.maximum(b, a, real))
+    high = float("inf") if real else int(np.iinfo(held).max)
+    return reduction(high, lambda a, b: rules.minimum(b, a, real))
 
 
 def accumulate_dtype(expr: Any, reduction: Reduction) -> Any:
     """A bool operand as the int32 it is accumulated as."""
-    if expr.ty.dtype == "bool":
+    if dtype_of(expr) == "bool":
         return tirx.Select(expr, tirx.const(1, "int32"), tirx.const(0, "int32"))
     return expr
 

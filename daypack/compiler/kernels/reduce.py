@@ -188,7 +188,7 @@ def _arg(phase: Phase, scope: Scope, inner: Scope, node: Node, index: Any, walk:
     held = tirx.BufferLoad(best, zero)
     beats = tirx.GT(x, held) if node.op == "argmax" else tirx.LT(x, held)
     if dtype == "float32":
-        beats = tirx.And(tirx.EQ(held, held), tirx.Or(beats, tirx.NE(x, x)))
+        beats = tirx.And(tirx.Not(tirx.isnan(held)), tirx.Or(beats, tirx.isnan(x)))
     better = inner.name(tirx.Select(beats, tirx.const(1, "int32"), tirx.const(0, "int32")))
     won = tirx.NE(better, tirx.const(0, "int32"))
     inner.statements.append(

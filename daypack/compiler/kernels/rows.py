@@ -39,6 +39,7 @@ from daypack.compiler.kernels.partials import (
     reduction_of,
 )
 from daypack.compiler.kernels.target import KernelTarget
+from daypack.compiler.kernels.types import rounded
 
 TILE_ELEMENTS = 8192
 COSTLY = frozenset(
@@ -199,7 +200,7 @@ class _Row:
             result = combine(scope, local, plan, self.lanes)
             if node.output.dtype == "bool":
                 result = tirx.NE(result, tirx.const(0, "int32"))
-            scope.bound[node.output.id] = _always(result)
+            scope.bound[node.output.id] = _always(rounded(result, node.output.dtype))
         self._read_back(scope, level)
 
     def _index(self, value: Value, column: Ix) -> Index:

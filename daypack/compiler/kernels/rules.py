@@ -12,7 +12,7 @@ from tvm import tirx
 
 from daypack.compiler.graph import Node
 from daypack.compiler.kernels import mathematics as m
-from daypack.compiler.kernels.types import HALVES, constant, dtype_of, register_dtype
+from daypack.compiler.kernels.types import HALVES, constant, dtype_of, opaque, register_dtype, same
 from daypack.errors import TraceError
 
 Bind = Callable[[Any], Any]
@@ -66,14 +66,14 @@ def maximum(a: Any, b: Any, is_float: bool) -> Any:
     """The larger; NaN if either is NaN."""
     if not is_float:
         return tirx.max(a, b)
-    return tirx.Select(tirx.Or(tirx.GT(a, b), tirx.NE(a, a)), a, b)
+    return tirx.Select(tirx.Or(tirx.GT(a, b), tirx.isnan(a)), a, b)
 
 
 def minimum(a: Any, b: Any, is_float: bool) -> Any:
     """The smaller; NaN if either is NaN."""
     if not is_float:
         return tirx.min(a, b)
-    return tirx.Select(tirx.Or(tirx.LT(a, b), tirx.NE(a, a)), a, b)
+    return tirx.Select(tirx.Or(tirx.LT(a, b), tirx.isnan(a)), a, b)
 
 
 def _logical(bitwise: Callable[[Any, Any], Any], boolean: Callable[[Any, Any], Any]) -> Rule:
@@ -87,6 +87,40 @@ def _compare(operator: Callable[[Any, Any], Any]) -> Rule:
         return operator(*a)
 
     return rule
+
+
+def _equal(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """NaN equals nothing, itself included."""
+    if _is_float(node) and same(*a):
+        return tirx.Not(tirx.isnan(a[0]))
+    return _compare(tirx.EQ)(node, a, bind)
+
+
+def _unequal(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """The opposite of equal (TVM's own != is false where an operand is NaN)."""
+    return tirx.Not(bind(_equal(node, a, bind))) if _is_float(node) else _compare(tirx.NE)(node, a, bind)
+
+
+def _ordered(operator: Callable[[Any, Any], Any]) -> Rule:
+    """`<=` or `>=`."""
+
+    def rule(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+        if _is_float(node) and same(*a):
+            return tirx.Not(tirx.isnan(a[0]))
+        return _compare(operator)(node, a, bind)
+
+    return rule
+
+
+def _mul(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """0·x is NaN where x is no finite number."""
+    left, right = (opaque(x) if isinstance(x, tirx.FloatImm) and x.value == 0.0 else x for x in a)
+    return tirx.And(left, right) if node.output.dtype == "bool" else left * right
+
+
+def _sub(node: Node, a: Sequence[Any], bind: Bind) -> Any:
+    """x - x is NaN where x is no finite number."""
+    return a[0] - opaque(a[1]) if _is_float(node) and same(*a) else a[0] - a[1]
 
 
 def _div(node: Node, a: Sequence[Any], bind: Bind) -> Any:
@@ -157,7 +191,7 @@ def _convert(node: Node, a: Sequence[Any], bind: Bind) -> Any:
     if source == target:
         return x
     if target == "bool":
-        return tirx.NE(x, constant(0, source))
+        return tirx.Not(bind(tirx.EQ(x, constant(0, source))))
     if source == "bool":
         return tirx.Select(x, constant(1, target), constant(0, target))
     if register_dtype(source) == "float32":
@@ -175,7 +209,14 @@ def _to_integer(x: Any, target: str, bind: Bind) -> Any:
 
 
 def _round(node: Node, a: Sequence[Any], bind: Bind) -> Any:
-    return tirx.nearbyint(a[0]) if node.attrs["to_even"] else tirx.round(a[0])
+    """To the nearest integer, halves to the even one or away from zero. (TVM's `round` is `nearbyint`.)"""
+    (x,) = a
+    if node.attrs["to_even"]:
+        return tirx.nearbyint(x)
+    size = bind(tirx.abs(x))
+    low = bind(tirx.floor(size))
+    nearest = bind(tirx.Select(tirx.GE(size - low, m.f32(0.5)), low + m.f32(1.0), low))
+    return m.copy_sign(nearest, x)
 
 
 def _sign(node: Node, a: Sequence[Any], bind: Bind) -> Any:
@@ -249,7 +290,7 @@ def _unary(function: Callable[[Any, Bind], Any]) -> Rule:
 RULES: dict[str, Rule] = {
     "neg": lambda node, a, bind: -a[0],
     "exp": _unary(m.exp),
-    "exp2": lambda node, a, bind: m.exp(bind(a[0] * m.f32(0.693147180559945)), bind),
+    "exp2": _unary(m.exp2),
     "log": _unary(m.log),
     "log1p": _unary(m.log1p),
     "expm1": _unary(m.expm1),
@@ -265,7 +306,7 @@ RULES: dict[str, Rule] = {
     "floor": lambda node, a, bind: tirx.floor(a[0]),
     "ceil": lambda node, a, bind: tirx.ceil(a[0]),
     "round": _round,
-    "is_finite": lambda node, a, bind: tirx.EQ(a[0] - a[0], constant(0, node.inputs[0].dtype)),
+    "is_finite": lambda node, a, bind: m.is_finite(a[0]),
     "erf_inv": _unary(m.erf_inv),
     "population_count": lambda node, a, bind: tirx.popcount(a[0]),
     "clz": _clz,
@@ -276,8 +317,8 @@ RULES: dict[str, Rule] = {
     "convert_element_type": _convert,
     "bitcast_convert_type": lambda node, a, bind: tirx.reinterpret(node.output.dtype, a[0]),
     "add": lambda node, a, bind: a[0] + a[1],
-    "sub": lambda node, a, bind: a[0] - a[1],
-    "mul": lambda node, a, bind: a[0] * a[1],
+    "sub": _sub,
+    "mul": _mul,
     "div": _div,
     "rem": _rem,
     "max": lambda node, a, bind: maximum(a[0], a[1], _is_float(node)),
@@ -290,12 +331,12 @@ RULES: dict[str, Rule] = {
     "shift_left": _shift(left=True, logical=True),
     "shift_right_logical": _shift(left=False, logical=True),
     "shift_right_arithmetic": _shift(left=False, logical=False),
-    "eq": _compare(tirx.EQ),
-    "ne": _compare(tirx.NE),
+    "eq": _equal,
+    "ne": _unequal,
     "lt": _compare(tirx.LT),
-    "le": _compare(tirx.LE),
+    "le": _ordered(tirx.LE),
     "gt": _compare(tirx.GT),
-    "ge": _compare(tirx.GE),
+    "ge": _ordered(tirx.GE),
     "select_n": _select,
     "clamp": lambda node, a, bind: minimum(bind(maximum(a[1], a[0], _is_float(node))), a[2], _is_float(node)),
     "threefry2x32": _threefry,

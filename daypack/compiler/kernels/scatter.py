@@ -90,7 +90,7 @@ def _updates(program: Program, node: Node, buffer: Any, lanes: int) -> PhaseCode
             spot = flatten(_target(node, starts, own), operand.shape)
             expr = cell.value(updates, tuple(own))
             if node.op == "scatter-add":
-                expr = tirx.BufferLoad(buffer, [spot.tir()]) + expr
+                expr = cell.load(buffer, spot, operand.dtype) + expr
             cell.store(buffer, spot, expr, operand.dtype)
 
         across(inner, count, lanes, element)

@@ -17,6 +17,7 @@ from tvm import tirx
 
 from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels import mathematics as m
+from daypack.compiler.kernels import rules
 from daypack.compiler.kernels.emit import Program, Scope
 from daypack.compiler.kernels.index import Index, Ix, flatten
 from daypack.compiler.kernels.loops import KernelCode, Phase, PhaseCode, across, in_parts, lanes_of, loop
@@ -50,8 +51,8 @@ def _fill(scope: Scope, local: Any, count: int, value: Any, lanes: int) -> None:
 
 def _log_add_exp(scope_name: Callable[[Any], Any], a: Any, b: Any) -> Any:
     """log(e^a + e^b) without overflow; -inf is neutral."""
-    high = scope_name(tirx.max(a, b))
-    low = scope_name(tirx.min(a, b))
+    high = scope_name(rules.maximum(a, b, is_float=True))
+    low = scope_name(rules.minimum(a, b, is_float=True))
     difference = scope_name(tirx.Select(tirx.EQ(low, high), m.f32(0.0), low - high))
     return high + m.log1p(scope_name(m.exp(difference, scope_name)), scope_name)
 
@@ -234,7 +235,7 @@ def select_and_scatter_add(body: StepGraph, target: KernelTarget) -> KernelCode:
         def write(inner: Scope, c: Ix, _: Any) -> None:
             place = (*arithmetic.unflatten(row, shape[:-1]), start + c)
             result = inner.name(tirx.BufferLoad(total, [c.tir()]))
-            inner.store(buffer, flatten(place, shape), result, "float32")
+            inner.store(buffer, flatten(place, shape), result, operand.dtype)
 
         across(scope, count, lanes, write)
 

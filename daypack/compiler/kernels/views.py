@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tvm import tirx
 
 from daypack.compiler.graph import Node
-from daypack.compiler.kernels import rules
 from daypack.compiler.kernels.index import Index, Ix
+from daypack.compiler.kernels.types import constant, register_dtype
 
 if TYPE_CHECKING:
     from daypack.compiler.kernels.emit import Scope
@@ -27,11 +27,11 @@ def element(scope: Scope, node: Node, index: Index) -> Any:
 
 
 def _constant(scope: Scope, node: Node, index: Index) -> Any:
-    return rules.constant(node.attrs["value"], node.output.dtype)
+    return constant(node.attrs["value"], node.output.dtype)
 
 
 def _iota(scope: Scope, node: Node, index: Index) -> Any:
-    return tirx.Cast(node.output.dtype, index[node.attrs["axis"]].tir())
+    return tirx.Cast(register_dtype(node.output.dtype), index[node.attrs["axis"]].tir())
 
 
 def _broadcast(scope: Scope, node: Node, index: Index) -> Any:
@@ -184,10 +184,8 @@ def _gather(scope: Scope, node: Node, index: Index) -> Any:
     loaded = scope.value(operand, tuple(inner))
     if not at["mode"].startswith("FILL"):
         return loaded
-    fill = float("nan") if at["fill"] != at["fill"] else at["fill"]
-    if operand.dtype != "float32":
-        fill = 0 if fill != fill else int(fill)
-    return tirx.Select(all_of(conditions), loaded, rules.constant(fill, operand.dtype))
+    fill = at["fill"] if register_dtype(operand.dtype) == "float32" else int(at["fill"])
+    return tirx.Select(all_of(conditions), loaded, constant(fill, operand.dtype))
 
 
 _RULES = {

@@ -87,6 +87,11 @@ def _lgamma(x: Array) -> Array:
     return np.vectorize(one, otypes=[np.float64])(x)
 
 
+def _sign(node: Node, arrays: Sequence[Array]) -> Any:
+    (a,) = arrays
+    return np.where(a == 0, a, np.sign(a))
+
+
 def _clz(node: Node, arrays: Sequence[Array]) -> Any:
     """How many zero bits stand before the first one."""
     (a,) = arrays
@@ -107,7 +112,8 @@ def _select(node: Node, arrays: Sequence[Array]) -> Any:
 
 
 def _shift(function: Callable[[Array, Array], Array], signed: bool) -> Rule:
-    """A shift by the word's width or more (or by less than 0) leaves nothing but copies of the sign, or zeros."""
+    """A shift by the word's width or more (or by less than 0) leaves nothing but copies of the sign, or
+    zeros."""
 
     def rule(node: Node, arrays: Sequence[Array]) -> Any:
         a, b = arrays
@@ -197,7 +203,7 @@ RULES: dict[str, Rule] = {
     "acosh": _f32(np.arccosh),
     "atanh": _f32(np.arctanh),
     "abs": _plain(np.abs),
-    "sign": _plain(np.sign),
+    "sign": _sign,
     "floor": _plain(np.floor),
     "ceil": _plain(np.ceil),
     "round": _round,

@@ -2,8 +2,8 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false, reportPrivateUsage=false
 """Primitives that move elements and are written with the views of `ops.py`.
 
-Arrays of random keys carry their two words in a last dimension of their own, which no primitive here names: shapes are
-those of the values, not of the equation.
+Arrays of random keys carry their two words in a last dimension of their own, which no primitive here names:
+shapes are those of the values, not of the equation.
 """
 
 from __future__ import annotations
