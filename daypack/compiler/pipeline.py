@@ -27,8 +27,8 @@ from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micr
 from daypack.compiler.window import CallKind, Window, assemble
 from daypack.devices import Profile
 from daypack.planners.bounds import infeasible
+from daypack.planners.evict import evict
 from daypack.planners.exchange import named, problem_text
-from daypack.planners.greedy import greedy
 from daypack.planners.plan import Op, Plan, PlanOptions
 from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
@@ -118,7 +118,7 @@ def _plan_within(
     problem = projection.problem
     target = total = budget_bytes
     for _ in range(LAYOUT_TRIES):
-        plan = greedy(problem, target, PlanOptions())
+        plan = evict(problem, target, PlanOptions())
         validate_plan(problem, plan, target)
         twice = computed_once(projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
         if twice is not None:
