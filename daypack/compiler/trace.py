@@ -17,7 +17,8 @@ import numpy as np
 
 from daypack.compiler.graph import Output, Role, StepGraph, Value
 from daypack.compiler.tracing import control, randomness, shapes
-from daypack.compiler.tracing.walker import Tracer, check_dtype
+from daypack.compiler.tracing.walker import Tracer, check_dtype, is_key
+from daypack.errors import TraceError
 
 _SPECIAL = {**control.HANDLERS, **shapes.HANDLERS, **randomness.HANDLERS}
 
@@ -52,6 +53,11 @@ def trace(name: str, function: Callable[..., Mapping[str, Any]], arguments: Sequ
     for argument in arguments:
         leaves = jax.tree_util.tree_leaves(argument.tree)
         for leaf, leaf_name in zip(leaves, leaf_names(argument.tree, argument.prefix), strict=True):
+            if is_key(leaf):
+                raise TraceError(
+                    f"input {leaf_name!r} is an array of random keys; pass its words (jax.random.key_data) "
+                    "and make keys of them inside (jax.random.wrap_key_data)"
+                )
             dtype = str(np.dtype(leaf.dtype))
             check_dtype(dtype, f"input {leaf_name!r}", "")
             values.append(tracer.builder.input(leaf.shape, dtype, argument.role, leaf_name))
