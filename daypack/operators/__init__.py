@@ -1,1 +1,1 @@
-"""Operators with a derivative of their own, in plain JAX: what models are built of, and what users may call."""
+"""Operators with a derivative of their own, in plain JAX: models are built of them, users may call them."""
