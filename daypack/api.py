@@ -152,7 +152,8 @@ def run_bundle(
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
-    `data` is a text, JSONL or id file, read as the bundle's spec says, or a prepared `data.bin`.
+    `data` is a text, JSONL or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
+    `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
 
     Raises:
         BundleError, MissingTool, Stopped, SpecError: as the engine reports.
@@ -162,12 +163,38 @@ def run_bundle(
     from daypack.runtime.engine_process import EngineArguments
     from daypack.runtime.launch import launcher
 
+    if steps is None:
+        steps = _steps_left(bundle, state, fresh)
+        if steps == 0:
+            return
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
         prepared = _prepared_data(bundle, data, Path(folder)) if data is not None else None
         arguments = EngineArguments(state=state, data=prepared, steps=steps, threads=threads, fresh=fresh)
         for event in launcher(via).run(bundle, arguments):
             if event.get("event") == "step":
                 yield step_event(event)
+
+
+def _steps_left(bundle: Path, state: Path | None, fresh: bool) -> int | None:
+    """Steps from the saved state to the spec's `max_steps`; None for a bundle without a spec."""
+    from safetensors import SafetensorError, safe_open
+
+    from daypack.runtime.bundle import read_bundle
+    from daypack.runtime.engine_process import EngineArguments
+    from daypack.spec import parse_spec
+
+    text = read_bundle(bundle).description.get("spec")
+    if not isinstance(text, str):
+        return None
+    wanted = parse_spec(text, base=bundle, where=f"{bundle}/bundle.json").train.max_steps
+    saved = EngineArguments(state=state).state_directory(bundle) / "state.safetensors"
+    if fresh or not saved.exists():
+        return wanted
+    try:
+        with safe_open(saved, framework="numpy") as file:
+            return max(0, wanted - int(file.get_tensor("clock/step")))
+    except SafetensorError:
+        return wanted  # the engine judges the file and says what is wrong with it
 
 
 def step_event(event: Mapping[str, Any]) -> StepEvent:
