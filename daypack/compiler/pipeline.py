@@ -195,11 +195,11 @@ def compile_step(
     """
     began = time.monotonic()
     tell = on_stage or _quiet
-    planned = plan_step(step, profile, options, on_stage)
-    tell("compile kernels", 0.4)
-    code = planned.table.object_code()
-    tell("write bundle", 0.8)
-    with new_bundle(out) as folder:
+    with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
+        planned = plan_step(step, profile, options, on_stage)
+        tell("compile kernels", 0.4)
+        code = planned.table.object_code()
+        tell("write bundle", 0.8)
         emission = emit(
             folder,
             planned.window,

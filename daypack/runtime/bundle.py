@@ -69,7 +69,7 @@ def new_bundle(out: Path) -> Generator[Path]:
         write_manifest(staging)
         _move_into_place(staging, out)
     except OSError as error:
-        raise SpecError(f"{out}: cannot write the bundle: {error.strerror or error}") from error
+        raise SpecError(f"{out}: cannot write the bundle: {_reason(error, staging)}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -163,6 +163,13 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise BundleError(f"{path}: expected a readable file, found: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _reason(error: OSError, staging: Path) -> str:
+    """What the system said, and of which file where that is none of the bundle's own (a temporary one)."""
+    named = str(error.filename or "")
+    elsewhere = f" ({named})" if named and not named.startswith(str(staging)) else ""
+    return f"{error.strerror or error}{elsewhere}"
 
 
 def _refuse_to_replace(out: Path) -> None:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,18 @@ def lowered(functions: Mapping[str, Any], target: KernelTarget) -> Any:
 
 def compile_object(functions: Mapping[str, Any], target: KernelTarget) -> bytes:
     """The ELF object that defines each function under its symbol."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "kernels.o"
-        lowered(functions, target).write_to_file(str(path), "o")
-        return path.read_bytes()
+    module = lowered(functions, target)
+    with _unnamed_file() as path:
+        module.write_to_file(path, "o")
+        return Path(path).read_bytes()
+
+
+@contextmanager
+def _unnamed_file() -> Generator[str]:
+    """A path to write to: in memory where the system can, because LLVM ends the process when a disk is full."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("kernels.o"), "rb") as file:
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(Path(folder) / "kernels.o")
