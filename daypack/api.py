@@ -91,7 +91,7 @@ def compile_spec(
         ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
     )
     memory = memory_bytes if memory_bytes is not None else spec.budget.memory_bytes
-    options = Options(memory_bytes=memory, save_steps=spec.train.save_steps or 1, dump_problem=dump_problem)
+    options = Options(memory_bytes=memory, save_steps=_save_steps(spec), dump_problem=dump_problem)
     compiled = compile_step(
         step,
         load_profile(target or spec.device.profile),
@@ -104,6 +104,15 @@ def compile_spec(
         on_stage=on_stage,
     )
     return _result(compiled)
+
+
+FULL_SAVE_STEPS = 50
+"""A full fine-tune rewrites parameters and moments: saving every step would wear the flash for nothing."""
+
+
+def _save_steps(spec: TrainSpec) -> int:
+    """The spec's, or else every step for adapters and every 50th for whole models."""
+    return spec.train.save_steps or (1 if spec.train.method == "lora" else FULL_SAVE_STEPS)
 
 
 def _spec_text(spec: TrainSpec) -> str:

@@ -161,7 +161,7 @@ class TrainSection(Section):
     gradient_accumulation_steps: Count | None = Field(None, description="a whole number that divides batch")
     sequence: Count = Field(description=_COUNT)
     seed: Seed = Field(0, description=_SEED)
-    save_steps: Count = Field(1, description=_COUNT)
+    save_steps: Count | None = Field(None, description=_COUNT)
 
     @property
     def window(self) -> int | None:
