@@ -50,7 +50,7 @@ static void *aligned(uint64_t bytes) {{
   return memset(memory, 0xff, bytes);
 }}
 
-/* runner KERNEL all|some INPUTS OUTPUTS: with `some`, the first two tiles and the last of every phase, and all
+/* runner KERNEL all|some INPUTS OUTPUTS: with `some`, the first two tiles of a phase and the last, and all
  * tiles of a phase that fills a workspace for the next. */
 int main(int count, char **words) {{
   if (count != 5) return 2;
