@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
+Load = Callable[[str], ModuleType]
 LOSS, DELTA = 5e-6, 1e-3
 
 
-@pytest.fixture
-def example(repository: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Import an example as `python examples/NAME.py` does: its folder comes first on the path."""
-    monkeypatch.syspath_prepend(str(repository / "examples"))
-    before = set(sys.modules)
-
-    def load(name: str) -> ModuleType:
-        return __import__(name)
-
-    yield load
-    for name in set(sys.modules) - before:
-        if (file := getattr(sys.modules[name], "__file__", None)) and "examples" in Path(file).parts:
-            del sys.modules[name]
-
-
 @pytest.mark.parametrize("window", [1, 4])
-def test_mlp(example: object, window: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mlp(example: Load, window: int, capsys: pytest.CaptureFixture[str]) -> None:
     comparison = example("mlp").main(window)
     assert comparison.loss_difference <= LOSS
     assert len(comparison.deltas) == 8
@@ -36,7 +21,7 @@ def test_mlp(example: object, window: int, capsys: pytest.CaptureFixture[str]) -
     assert "largest relative difference of a loss" in capsys.readouterr().out
 
 
-def test_cnn(example: object, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cnn(example: Load, capsys: pytest.CaptureFixture[str]) -> None:
     comparison = example("cnn").main()
     assert comparison.loss_difference <= LOSS
     assert {"norm/mean", "norm/var"} <= set(comparison.deltas)
