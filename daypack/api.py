@@ -78,6 +78,7 @@ def compile_spec(
     from daypack.models.task import build_task
 
     task = build_task(spec)
+    windows = task.windows() if spec.data is not None else None  # quick, so first
     window = spec.train.window or 1
     step = TrainStep(
         loss=task.loss,
@@ -100,7 +101,7 @@ def compile_spec(
         out=out,
         options=options,
         description={"spec": _spec_text(spec), "model": dict(task.description)},
-        fill=lambda folder, emission: _fill_from_task(folder, emission.plan.inputs, task, spec),
+        fill=lambda folder, emission: _fill_from_task(folder, emission.plan.inputs, task, windows, spec),
         on_stage=on_stage,
     )
     return _result(compiled)
@@ -121,10 +122,10 @@ def _spec_text(spec: TrainSpec) -> str:
     return to_toml(spec)
 
 
-def _fill_from_task(folder: Path, inputs: Any, task: Task, spec: TrainSpec) -> None:
+def _fill_from_task(folder: Path, inputs: Any, task: Task, windows: Any, spec: TrainSpec) -> None:
     """Add the data the spec declares, and the tokenizer, to a bundle."""
-    if spec.data is not None:
-        _write_windows(folder / "data.bin", inputs, task.windows(), spec)
+    if windows is not None:
+        _write_windows(folder / "data.bin", inputs, windows, spec)
     if task.tokenizer is not None:
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
 
