@@ -58,7 +58,7 @@ def compile_object(functions: Mapping[str, Any], target: KernelTarget) -> bytes:
 
 @contextmanager
 def _unnamed_file() -> Generator[str]:
-    """A path to write to: in memory where the system can, because LLVM ends the process when a disk is full."""
+    """A path to write to, in memory where the system can: LLVM ends the process when a disk is full."""
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("kernels.o"), "rb") as file:
             yield f"/proc/self/fd/{file.fileno()}"
