@@ -290,14 +290,25 @@ def compile(
     memory: int | str | None = None,
     window: int = 1,
     seed: int = 0,
+    save_steps: int = 50,
 ) -> CompileResult:
-    """Compile a user's own training step. See `daypack.user_step` for what a model and a loss may be."""
+    """Compile a user's own training step; docs/your-own-model.md says what model, loss and batch may be.
+
+    `device` names a profile, `memory` is a budget such as "40MB" or a number of bytes, `window` the number of
+    micro-batches that `batch` is cut into. The state is saved every `save_steps` updates and after each run.
+
+    Raises:
+        SpecError, TraceError: model, loss, optimizer or batch cannot be used.
+        BudgetInfeasible: no plan fits the memory.
+    """
     from daypack.compiler.pipeline import Options, compile_step
     from daypack.devices import load_profile
     from daypack.spec import parse_size
     from daypack.user_step import user_step
 
     memory_bytes = parse_size(memory) if isinstance(memory, str) else memory
+    if save_steps < 1:
+        raise SpecError(f"save_steps: expected a whole number of at least 1, found {save_steps}")
     made = user_step(model, loss, optimizer, batch, window=window, seed=seed)
     compiled = compile_step(
         made.step,
@@ -305,7 +316,7 @@ def compile(
         read=made.arrays.__getitem__,
         mutable=made.mutable,
         out=Path(out),
-        options=Options(memory_bytes=memory_bytes),
+        options=Options(memory_bytes=memory_bytes, save_steps=save_steps),
         description={"names": json.dumps(sorted(made.arrays))},
     )
     return _result(compiled)

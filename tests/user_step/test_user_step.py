@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import optax
 import pytest
 from flax import linen, nnx
 
+import daypack
 from daypack.errors import SpecError, TraceError
 from daypack.user_step import UserStep, user_step
 
@@ -338,6 +340,11 @@ RBG = jax.random.key(0, impl="rbg")
 def test_every_refusal_says_what_to_do(change: dict[str, Any], kind: type[SpecError], message: str) -> None:
     with pytest.raises(kind, match=message):
         made(**change)
+
+
+def test_a_state_is_saved_every_so_many_steps(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="save_steps: expected a whole number of at least 1, found 0"):
+        daypack.compile(TREE, mean, optax.sgd(0.1), BATCH, out=tmp_path / "never.bundle", save_steps=0)
 
 
 def test_linen_collections_that_the_loss_leaves_alone_are_constants() -> None:
