@@ -64,8 +64,10 @@ def _index(program: Program, value: Value, shape: tuple[int, ...], row: Ix, colu
     if not value.shape:
         return ()
     if flat:
-        # Every array has this shape, so one index serves all: put the flat position in the last dimension.
-        return (*(Ix(0) for _ in shape[:-1]), column)
+        # Every array has this shape, so one index serves all: the flat position stands in the innermost
+        # dimension that has more than one element (the others do not count).
+        inner = max((d for d, n in enumerate(shape) if n > 1), default=0)
+        return tuple(column if d == inner else Ix(0) for d in range(len(shape)))
     index = (*program.arithmetic.unflatten(row, shape[:-1]), column)
     return index if value.shape == shape else program.arithmetic.reshape(index, shape, value.shape)
 

@@ -16,7 +16,7 @@ from tvm import tirx
 from tvm.ir import PointerType, PrimType, TensorLoad
 
 from daypack.compiler import ops
-from daypack.compiler.graph import StepGraph, Value
+from daypack.compiler.graph import Node, StepGraph, Value
 from daypack.compiler.kernels import rules, views
 from daypack.compiler.kernels.index import Arithmetic, Index, Ix, flatten, variable
 from daypack.compiler.kernels.types import (
@@ -47,6 +47,7 @@ class Program:
         self.buffers: dict[int, Any] = {}
         self.parameters: list[tuple[Any, Any]] = []
         self._count = 0
+        self._computed_from: dict[frozenset[int], frozenset[int]] = {}
 
     def buffer(self, name: str, elements: int, dtype: str) -> Any:
         """A kernel argument: a flat buffer behind a pointer parameter."""
@@ -66,6 +67,17 @@ class Program:
         for number, item in enumerate(self.body.inputs):
             self.argument(item.value, f"in{number}")
         return [self.argument(out.value, f"out{number}") for number, out in enumerate(self.body.outputs)]
+
+    def computed_from(self, values: frozenset[int]) -> frozenset[int]:
+        """These values and every value that is computed from one of them."""
+        known = self._computed_from.get(values)
+        if known is None:
+            reached = set(values)
+            for node in self.body.nodes:
+                if any(v.id in reached for v in node.inputs):
+                    reached.update(v.id for v in node.outputs)
+            known = self._computed_from[values] = frozenset(reached)
+        return known
 
     def loop_variable(self, name: str, extent: int) -> Ix:
         """A fresh int32 loop variable with 0 <= variable < extent."""
@@ -102,6 +114,7 @@ class Scope:
         self.lane, self.width = lane or Ix(0), width
         self.bound: dict[int, Access] = parent.bound.copy() if parent else {}
         self._memo: dict[Any, tuple[Any, Index]] = {}
+        self._chains: set[tuple[int, ...]] = set()
 
     def inside(self, *loops: Ix, lane: Ix | None = None, width: int = 1) -> Scope:
         """The scope of loops nested in this one; `lane` is the variable of a vector loop of `width`."""
@@ -159,12 +172,42 @@ class Scope:
         own = self.bound.get(value.id)
         if own is not None:
             return own(index)
-        if self.parent is not None and not any(ix.deps & self.loops for ix in index):
+        if self.parent is not None and self._is_invariant(self.parent, value, index):
             return self.parent.value(value, index)
         key = _key(value, index)
         if key not in self._memo:
             self._memo[key] = (self.name(self._compute(value, index)), index)
         return self._memo[key][0]
+
+    def _compute_chain(self, node: Node, index: Index) -> None:
+        """Compute the element-wise operations behind a node first to last.
+
+        A chain of them may be longer than Python's stack is deep.
+        """
+        key = _parts(index)
+        if key in self._chains:
+            return
+        self._chains.add(key)
+        producers, found, pending = self.program.producers, set[int](), list(node.inputs)
+        while pending:
+            value = pending.pop()
+            maker = producers.get(value.id)
+            known = value.id in found or value.id in self.bound or _key(value, index) in self._memo
+            if maker is not None and maker.op in ops.ELEMENTWISE and not known:
+                found.add(value.id)
+                pending.extend(maker.inputs)
+        for earlier in self.program.body.nodes if found else ():
+            for value in earlier.outputs:
+                if value.id in found:
+                    self.value(value, _own(value, index))
+        self._chains.discard(key)
+
+    def _is_invariant(self, parent: Scope, value: Value, index: Index) -> bool:
+        """Whether an element needs neither this scope's loops nor what is known only here."""
+        if any(ix.deps & self.loops for ix in index):
+            return False
+        here = self.bound.keys() - parent.bound.keys()
+        return not here or value.id not in self.program.computed_from(frozenset(here))
 
     def _compute(self, value: Value, index: Index) -> Any:
         node = self.program.producers.get(value.id)
@@ -172,7 +215,8 @@ class Scope:
             return self.load(self.program.buffers[value.id], flatten(index, value.shape), value.dtype)
         if node.op in ops.VIEWS or node.op in ops.GENERATORS:
             return views.element(self, node, index)
-        operands = [self.value(v, () if v.shape == () else index) for v in node.inputs]
+        self._compute_chain(node, index)
+        operands = [self.value(v, _own(v, index)) for v in node.inputs]
         result = rules.expression(node, operands, self.name)
         if len(node.outputs) == 1:
             dtype = node.output.dtype
@@ -182,6 +226,15 @@ class Scope:
         return self._memo[_key(value, index)][0]
 
 
+def _own(value: Value, index: Index) -> Index:
+    """The index of an element-wise operand: that of the result, or none where it is one number."""
+    return () if value.shape == () else index
+
+
+def _parts(index: Index) -> tuple[int, ...]:
+    """Index expressions count as equal when they are the same object; whoever keeps this keeps them alive."""
+    return tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index)
+
+
 def _key(value: Value, index: Index) -> tuple[int, tuple[int, ...]]:
-    """Index expressions count as equal when they are the same object; the memo keeps them alive."""
-    return value.id, tuple(ix.expr if isinstance(ix.expr, int) else id(ix.expr) for ix in index)
+    return value.id, _parts(index)

@@ -125,7 +125,7 @@ def _starts(scope: Scope, node: Node, batch: list[Ix]) -> tuple[list[Ix], list[A
         starts[d] = Ix(raw, deps)
         if at["mode"] == "CLIP":
             starts[d] = clamped(starts[d], 0, limit)
-        elif at["mode"] != "PROMISE_IN_BOUNDS":
+        else:  # a promise to stay inside is not trusted: a kernel never writes outside its arrays
             conditions += [tirx.GE(raw, tirx.const(0, "int32")), tirx.LE(raw, tirx.const(limit, "int32"))]
     for d, b in zip(at["operand_batching"], at["indices_batching"], strict=True):
         starts[d] = batch[b]

@@ -22,7 +22,7 @@ def canonicalize(graph: StepGraph) -> StepGraph:
 
     def rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
         if node.op == "transpose":
-            return _transpose(rewriter, node)
+            return _transpose(rewriter, node, readers)
         if node.op == "reshape":
             return _reshape(rewriter, node)
         if node.op == "add":
@@ -34,7 +34,7 @@ def canonicalize(graph: StepGraph) -> StepGraph:
     return Rewriter(graph).run(rule)
 
 
-def _transpose(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
+def _transpose(rewriter: Rewriter, node: Node, readers: dict[int, int]) -> tuple[Value, ...] | None:
     (value,) = node.inputs
     order: tuple[int, ...] = node.attrs["permutation"]
     if inner := rewriter.made_by(value, "transpose"):
@@ -42,7 +42,8 @@ def _transpose(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
         return (
             rewriter.node("transpose", inner.inputs, node.output, {"permutation": combined}, node.source),
         )
-    if dot := rewriter.made_by(value, "dot_general"):
+    dot = rewriter.made_by(value, "dot_general")
+    if dot is not None and readers.get(value.id, 0) <= 1:  # else the product would be computed twice
         swapped = _swap(dot, order)
         if swapped is not None:
             return (rewriter.node("dot_general", dot.inputs[::-1], node.output, swapped, node.source),)

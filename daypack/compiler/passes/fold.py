@@ -38,7 +38,7 @@ def _rule(rewriter: Rewriter, node: Node) -> tuple[Value, ...] | None:
 def _reduces_nothing(node: Node) -> bool:
     """A reduction over dimensions of one element moves no data."""
     axes: tuple[int, ...] = node.attrs.get("axes", ())
-    return node.op in ops.REDUCTIONS and all(node.inputs[0].shape[d] == 1 for d in axes)
+    return node.op in ops.REDUCTIONS and axes != () and all(node.inputs[0].shape[d] == 1 for d in axes)
 
 
 def _evaluated(rewriter: Rewriter, node: Node) -> Value | None:
