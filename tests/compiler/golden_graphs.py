@@ -92,13 +92,20 @@ graph rewrites {
   %6: float32[6,4] = transpose(%5) {permutation=(1, 0)}
   %7: float32[] = constant() {value=0.0}
   %8: float32[6,4] = broadcast_in_dim(%7) {dims=()}
-  %9: float32[6,4] = scatter-add(%8, %3, %4) {update_window=(1,), inserted=(0,), scatter_dims=(0,),
-  operand_batching=(), indices_batching=(), mode='CLIP'} %10: float32[6,4] = add(%6, %9) %11: float32[] =
-  constant() {value=3.0} %12: float32[6,4] = broadcast_in_dim(%11) {dims=()} %13: float32[6,4] = mul(%10, %12)
-  %14: float32[4,6] = transpose(%13) {permutation=(1, 0)} %15: float32[6,4] = transpose(%14) {permutation=(1,
-  0)} %16: float32[24] = reshape(%15) %17: float32[8,3] = reshape(%16) out "y" %17
+  %9: float32[6,4] = scatter-add(%8, %3, %4) {PLACES, mode='CLIP'}
+  %10: float32[6,4] = add(%6, %9)
+  %11: float32[] = constant() {value=3.0}
+  %12: float32[6,4] = broadcast_in_dim(%11) {dims=()}
+  %13: float32[6,4] = mul(%10, %12)
+  %14: float32[4,6] = transpose(%13) {permutation=(1, 0)}
+  %15: float32[6,4] = transpose(%14) {permutation=(1, 0)}
+  %16: float32[24] = reshape(%15)
+  %17: float32[8,3] = reshape(%16)
+  out "y" %17
 }
-"""
+""".replace(
+    "PLACES", "update_window=(1,), inserted=(0,), scatter_dims=(0,), operand_batching=(), indices_batching=()"
+)
 
 
 def _softmax() -> StepGraph:
