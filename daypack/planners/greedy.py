@@ -1,223 +1,141 @@
-"""Eviction with a known future: walk the given order and, when memory runs out, give up what is cheapest to
-miss.
+"""A plan in one pass: the given order within the budget, what does not fit evicted and brought back when needed.
 
-A value's price is what it costs to have it again (a page-in, or its node and whatever of its operands is
-missing) divided by its bytes and by how long it would not be needed. That is the heuristic of dynamic tensor
-rematerialization (Kirisame et al., ICLR 2021) with next uses instead of last uses, as Belady's rule wants
-when the
-future is known. Weights that may be paged either stay for the whole window or come and go; several shares of
-staying weights are tried and the cheapest plan wins.
-
-Deviation from the paper: the price of a value counts its missing operands recursively and exactly, and
-page-ins compete with recomputation.
+Not a planner by itself: its sequences are where `anneal` begins and what `auto` falls back on for large problems.
+Pageable sources are either pinned (in memory throughout) or come from flash on demand; which ones is tried at a few
+shares of the room, those that save the most cost for their bytes first.
 """
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_right
-from dataclasses import dataclass, field
+import ctypes
+from collections.abc import Sequence
 
-from daypack.planners.bounds import infeasible
-from daypack.planners.keep_all import keep_all
-from daypack.planners.plan import Instruction, Op, Plan, PlanOptions
+import numpy as np
+
+from daypack.planners.anneal_state import Array, Tables, rows
+from daypack.planners.native import library, structure
+from daypack.planners.plan import Instruction, Op
 from daypack.planners.problem import Problem
 from daypack.planners.schedule import Schedule, complete, given_order
 
+PINNED = 16
+MOST_LOADS_PER_NODE = 12
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Shares of the pageable bytes that stay in memory, tried in turn."""
-DEPTH_LIMIT = 200
-"""Nodes that one missing value may bring back with it."""
+"""Shares of the budget that pinned sources may take."""
 
 
-class _DoesNotFit(Exception):
-    """The walk ran out of values that it may give up."""
-
-
-def greedy(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
-    """The cheapest plan over the shares; keep-all where that fits. `PlanInfeasible` if no share fits."""
-    began = time.monotonic()
-    whole = complete(problem, given_order(problem))
-    if whole.peak_bytes <= memory_bytes:
-        return keep_all(problem, memory_bytes, options)
-    best: Schedule | None = None
-    for share in SHARES:
-        found = _attempt(problem, memory_bytes, share)
-        if found is not None and (best is None or found.cost < best.cost):
-            best = found
-    if best is None:
-        raise infeasible(problem, memory_bytes, _smallest(problem, memory_bytes, whole.peak_bytes))
-    bound = sum(node.cost for node in problem.nodes)
-    seconds = time.monotonic() - began
-    return Plan(best.sequence, best.peak_bytes, best.cost, bound, best.cost <= bound, seconds, "greedy")
-
-
-def _attempt(problem: Problem, memory_bytes: int, share: float) -> Schedule | None:
-    """A plan with this share of pageable bytes staying, or None."""
-    try:
-        loads = _Walk(problem, memory_bytes, _staying(problem, share)).run()
-    except _DoesNotFit:
+def greedy_loads(
+    tables: Tables, order: Sequence[int], memory_bytes: int, pinned: frozenset[int]
+) -> list[Instruction] | None:
+    """Loads that compute ``order`` within the budget, with these sources pinned; None if the pass gets stuck."""
+    problem = tables.problem
+    arrays = _arrays(tables, order, pinned)
+    scalars = {
+        "values": len(problem.nodes),
+        "steps": len(order),
+        "budget": memory_bytes - problem.fixed_bytes,
+        "most_loads": len(arrays["loads"]),
+    }
+    function = library().greedy_order
+    function.restype = ctypes.c_int64
+    if function(ctypes.byref(structure(scalars, arrays))) != 1:
         return None
-    schedule = complete(problem, loads)
-    return schedule if schedule.peak_bytes <= memory_bytes else None
+    held = arrays["loads"][: int(arrays["totals"][1])]
+    return [Instruction(Op.PAGE_IN if code & 1 else Op.COMPUTE, int(code) >> 1) for code in held]
 
 
-def _smallest(problem: Problem, low: int, high: int) -> int:
-    """The smallest budget, to 1 %, for which everything paged still gives a plan."""
-    while high - low > max(high // 100, 1):
-        middle = (low + high) // 2
-        schedule = _attempt(problem, middle, 0.0)
-        if schedule is None:
-            low = middle
-        else:
-            high = min(middle, schedule.peak_bytes)
-    return high
+def best_greedy(tables: Tables, memory_bytes: int, order: Sequence[int] | None = None) -> Schedule | None:
+    """The cheapest schedule over the shares of pinned sources; None if no pass fits the budget."""
+    problem = tables.problem
+    order = [value for _, value in given_order(problem)] if order is None else order
+    best: Schedule | None = None
+    tried: set[frozenset[int]] = set()
+    for share in SHARES:
+        pinned = _pinned(problem, int(share * (memory_bytes - problem.fixed_bytes)))
+        if pinned in tried:
+            continue
+        tried.add(pinned)
+        loads = greedy_loads(tables, order, memory_bytes, pinned)
+        if loads is None:
+            continue
+        schedule = complete(problem, loads)
+        if schedule.peak_bytes <= memory_bytes and (best is None or schedule.cost < best.cost):
+            best = schedule
+    return best
 
 
-def _staying(problem: Problem, share: float) -> frozenset[int]:
-    """Pageable sources that stay, the most used for their size first."""
+def _pinned(problem: Problem, room_bytes: int) -> frozenset[int]:
+    """Sources to keep in memory: those whose paging costs most for their bytes first."""
     paging = problem.paging
+    sources = [node for node in problem.nodes if problem.is_source(node.id) and problem.pageable(node.id)]
     if paging is None:
         return frozenset()
-    sources = [v for v in paging.pageable if problem.is_source(v)]
-    sources.sort(key=lambda v: (-len(problem.users[v]), problem.nodes[v].size_bytes, v))
-    limit = share * sum(problem.nodes[v].size_bytes for v in sources)
-    taken, used = set[int](), 0
-    for value in sources:
-        if used + problem.nodes[value].size_bytes <= limit:
-            taken.add(value)
-            used += problem.nodes[value].size_bytes
-    return frozenset(taken)
+
+    def saved(value: int) -> float:
+        node = problem.nodes[value]
+        writes = value in paging.dirty or any(
+            problem.nodes[user].overwrites == value for user in problem.users[value]
+        )
+        uses = len(problem.users[value])
+        cost = uses * paging.page_in_cost(node.size_bytes) + writes * paging.page_out_cost(node.size_bytes)
+        return cost / max(1, node.size_bytes)
+
+    pinned: set[int] = set()
+    for node in sorted(sources, key=lambda node: (-saved(node.id), node.id)):
+        if node.size_bytes <= room_bytes:
+            room_bytes -= node.size_bytes
+            pinned.add(node.id)
+    return frozenset(pinned)
 
 
-@dataclass(slots=True)
-class _Walk:
-    """The walk's memory: what is resident, what may not leave now, the loads so far."""
+def _arrays(tables: Tables, order: Sequence[int], pinned: frozenset[int]) -> dict[str, Array]:
+    """The arrays of ``struct greedy``, in its order."""
+    problem, shared = tables.problem, tables.arrays
+    values = len(problem.nodes)
+    user_start, user_list = rows(problem.users)
+    uses: list[list[int]] = [[] for _ in range(values)]
+    for step, value in enumerate(order):
+        for operand in problem.nodes[value].operands:
+            uses[operand].append(step)
+    for value in problem.keep:
+        uses[value].append(len(order))
+    use_start, use_list = rows(uses)
+    traits = shared["traits"].copy()
+    resident = np.zeros(values, dtype=np.uint8)
+    for node in problem.nodes:
+        if problem.is_source(node.id) and (not problem.pageable(node.id) or node.id in pinned):
+            resident[node.id] = bool(problem.users[node.id]) or node.id in problem.keep
+            traits[node.id] |= PINNED
+        elif node.overwrites is not None and traits[node.overwrites] & PINNED:
+            traits[node.id] |= PINNED
+    names = ("operand_start", "operand_list")
+    costs = ("size", "workspace", "compute_cost", "read_cost", "write_cost")
 
-    problem: Problem
-    memory_bytes: int
-    staying: frozenset[int]
-    resident: set[int] = field(default_factory=set[int])
-    locks: dict[int, int] = field(default_factory=dict[int, int])
-    pinned: set[int] = field(default_factory=set[int])
-    loads: list[Instruction] = field(default_factory=list[Instruction])
-    live_bytes: int = 0
-    position: int = -1
+    def ints(count: int) -> Array:
+        return np.zeros(count, dtype=np.int32)
 
-    def run(self) -> list[Instruction]:
-        """Loads of the whole window. Raises `_DoesNotFit`."""
-        problem = self.problem
-        self.live_bytes = problem.fixed_bytes
-        for node in problem.nodes:
-            if node.overwrites is not None:
-                self.pinned.update((node.id, node.overwrites))
-        for node in problem.nodes:
-            used = bool(problem.users[node.id]) or node.id in problem.keep
-            if problem.is_source(node.id) and used and not self._comes_and_goes(node.id):
-                self._enter(node.id)
-                self.pinned.add(node.id)
-        if self.live_bytes > self.memory_bytes:
-            raise _DoesNotFit
-        for node in problem.nodes:
-            if not problem.is_source(node.id):
-                self.position = node.id
-                self._compute(node.id, 0)
-                self._drop_dead(node.id)
-        return self.loads
-
-    def _comes_and_goes(self, value: int) -> bool:
-        return self.problem.pageable(value) and value not in self.staying
-
-    def _enter(self, value: int) -> None:
-        self.resident.add(value)
-        self.live_bytes += self.problem.nodes[value].size_bytes
-
-    def _leave(self, value: int) -> None:
-        self.resident.discard(value)
-        self.live_bytes -= self.problem.nodes[value].size_bytes
-
-    def _compute(self, value: int, depth: int) -> None:
-        """Have the operands, make room, compute."""
-        if depth > DEPTH_LIMIT:
-            raise _DoesNotFit
-        node = self.problem.nodes[value]
-        for operand in node.operands:
-            self._have(operand, depth)
-            self.locks[operand] = self.locks.get(operand, 0) + 1
-        self._make_room(node.new_bytes + node.workspace_bytes)
-        self.loads.append(Instruction(Op.COMPUTE, value))
-        if node.overwrites is not None:
-            self._leave(node.overwrites)
-        self._enter(value)
-        for operand in node.operands:
-            self.locks[operand] -= 1
-        for operand in node.operands:
-            self._drop_if_dead(operand)
-
-    def _have(self, value: int, depth: int) -> None:
-        if value in self.resident:
-            return
-        if self.problem.is_source(value):
-            self._make_room(self.problem.nodes[value].size_bytes)
-            self.loads.append(Instruction(Op.PAGE_IN, value))
-            self._enter(value)
-        else:
-            self._compute(value, depth + 1)
-
-    def _next_use(self, value: int) -> int | None:
-        """The next node of the given order that reads the value; keeping counts as a use at the end."""
-        users = self.problem.users[value]
-        index = bisect_right(users, self.position)
-        if index < len(users):
-            return users[index]
-        return len(self.problem.nodes) if value in self.problem.keep else None
-
-    def _drop_dead(self, value: int) -> None:
-        self._drop_if_dead(value)
-
-    def _drop_if_dead(self, value: int) -> None:
-        busy = self.locks.get(value, 0) > 0 or value in self.pinned
-        if value in self.resident and not busy and self._next_use(value) is None:
-            self._leave(value)
-
-    def _make_room(self, size_bytes: int) -> None:
-        while self.live_bytes + size_bytes > self.memory_bytes:
-            victim = self._cheapest()
-            if victim is None:
-                raise _DoesNotFit
-            self._leave(victim)
-
-    def _cheapest(self) -> int | None:
-        best, best_price = None, float("inf")
-        for value in self.resident:
-            node = self.problem.nodes[value]
-            if node.size_bytes == 0 or value in self.pinned or self.locks.get(value, 0) > 0:
-                continue
-            if value in self.problem.keep and not self.problem.is_source(value):
-                continue
-            following = self._next_use(value)
-            if following is None:
-                return value
-            distance = following - self.position + 1
-            price = self._price(value) / (node.size_bytes * distance)
-            if price < best_price or (price == best_price and best is not None and value < best):
-                best, best_price = value, price
-        return best
-
-    def _price(self, value: int) -> float:
-        """What having the value again costs, missing operands included."""
-        if self.problem.is_source(value):
-            paging = self.problem.paging
-            return paging.page_in_cost(self.problem.nodes[value].size_bytes) if paging else float("inf")
-        total, pending, seen = 0.0, [value], {value}
-        while pending and len(seen) < DEPTH_LIMIT:
-            node = self.problem.nodes[pending.pop()]
-            if self.problem.is_source(node.id):
-                total += self._price(node.id)
-                continue
-            total += node.cost
-            for operand in node.operands:
-                if operand not in self.resident and operand not in seen:
-                    seen.add(operand)
-                    pending.append(operand)
-        return total
+    return (
+        {name: shared[name] for name in names}
+        | {"user_start": user_start, "user_list": user_list}
+        | {name: shared[name] for name in costs}
+        | {
+            "traits": traits,
+            "overwrites": shared["overwrites"],
+            "order": np.array(order, dtype=np.int32),
+            "use_start": use_start,
+            "use_list": use_list,
+            "next_use": use_start[:-1].copy(),
+            "resident": resident,
+            "stale": np.zeros(values, dtype=np.uint8),
+            "gone": np.zeros(values, dtype=np.uint8),
+            "need": np.full(values, 2**62, dtype=np.int64),
+            "restore": np.zeros(values, dtype=np.float64),
+            "pins": ints(values),
+            "members": ints(values),
+            "place": ints(values),
+            "stack": ints(values + 1),
+            "stack_state": ints(values + 1),
+            "loads": ints(MOST_LOADS_PER_NODE * len(order) + 16),
+            "totals": np.zeros(8, dtype=np.int64),
+        }
+    )
