@@ -1,0 +1,55 @@
+"""Bundles compiled for a run of benchmarks, each in a process of its own that is measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daypack.spec import TrainSpec, to_toml
+from parity.process import Finished, run_measured
+from parity.specs import write_ids
+
+
+@dataclass(frozen=True)
+class Built:
+    """A bundle, what its compilation said (`compile --json`) and what it used."""
+
+    bundle: Path
+    said: dict[str, Any]
+    used: Finished
+
+
+class Workspace:
+    """A folder with ids and bundles; equal specs are compiled once."""
+
+    def __init__(self, folder: Path, layers: int, steps: int) -> None:
+        self.folder = folder
+        self.layers, self.steps = layers, steps
+        self.ids = write_ids(folder / "ids.npy", 50257, 20_000)
+        self._built: dict[tuple[str, str | None], Built] = {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """GPT-2 124M: every field at its published default, but for the layers of a trial run."""
+        return {} if self.layers == 12 else {"n_layer": self.layers}
+
+    def build(self, spec: TrainSpec, target: str | None = None) -> Built:
+        key = (to_toml(spec), target)
+        if key not in self._built:
+            self._built[key] = self.compile(spec, target, f"{len(self._built)}.bundle")
+        return self._built[key]
+
+    def compile(
+        self, spec: TrainSpec, target: str | None, name: str, environment: dict[str, str] | None = None
+    ) -> Built:
+        """Compile in a process of its own."""
+        out = self.folder / name
+        path = out.with_suffix(".toml")
+        path.write_text(to_toml(spec))
+        words = ["compile", str(path), "--out", str(out), "--json"]
+        words += [] if target is None else ["--target", target]
+        used = run_measured([sys.executable, "-m", "daypack", *words], environment)
+        return Built(out, json.loads(used.output), used)
