@@ -42,6 +42,8 @@ CONTRACTIONS = names("dot_general conv_general_dilated")
 WINDOWS = names("reduce_window_sum reduce_window_max reduce_window_min select_and_scatter_add")
 SCANS = names("cumsum cumprod cummax cummin cumlogsumexp")
 SCATTERS = names("scatter scatter-add")
+OUTSIDE = ("CLIP", "FILL_OR_DROP", "PROMISE_IN_BOUNDS")
+"""What a gather or scatter does with places outside: move them in, leave them out, promise there are none."""
 FLASH_READS = frozenset(("read_rows",))
 ALL = (
     ELEMENTWISE
@@ -57,8 +59,11 @@ ALL = (
     | {"fused"}
 )
 
-Params = Mapping[str, Any]
 _RENAMED = {"add_any": "add"}
+PRIMITIVES = (ALL - FLASH_READS - {"fused", "constant", "reshape", "store"}) | {"squeeze", *_RENAMED}
+"""JAX primitives that are one operation each. (Constants and stores have none; a reshape may be two.)"""
+
+Params = Mapping[str, Any]
 
 
 def from_primitive(name: str, params: Params) -> tuple[str, dict[str, Any]] | None:
@@ -66,11 +71,11 @@ def from_primitive(name: str, params: Params) -> tuple[str, dict[str, Any]] | No
 
     Attributes are plain Python: ints, floats, strings and tuples of them, so that they print and parse.
     """
-    op = _RENAMED.get(name, name)
-    if op in ("squeeze", "expand_dims"):
-        return "reshape", {}
-    if op not in ALL or op == "fused":
+    if name not in PRIMITIVES:
         return None
+    if name == "squeeze":
+        return "reshape", {}
+    op = _RENAMED.get(name, name)
     convert = _ATTRS.get(op)
     if convert is None:
         return op, {}
@@ -134,10 +139,15 @@ def _select_and_scatter(p: Params) -> dict[str, Any] | None:
     }
 
 
-def _gather(p: Params) -> dict[str, Any]:
+def _mode(p: Params) -> str:
+    return str(p["mode"]).rsplit(".", maxsplit=1)[-1]
+
+
+def _gather(p: Params) -> dict[str, Any] | None:
     d = p["dimension_numbers"]
-    mode = str(p["mode"]).rsplit(".", maxsplit=1)[-1]
     fill = p.get("fill_value")
+    if _mode(p) not in OUTSIDE:
+        return None
     return {
         "offset_dims": _ints(d.offset_dims),
         "collapsed": _ints(d.collapsed_slice_dims),
@@ -145,20 +155,22 @@ def _gather(p: Params) -> dict[str, Any]:
         "operand_batching": _ints(d.operand_batching_dims),
         "indices_batching": _ints(d.start_indices_batching_dims),
         "slice_sizes": _ints(p["slice_sizes"]),
-        "mode": mode,
+        "mode": _mode(p),
         "fill": float("nan") if fill is None else float(fill),
     }
 
 
-def _scatter(p: Params) -> dict[str, Any]:
+def _scatter(p: Params) -> dict[str, Any] | None:
     d = p["dimension_numbers"]
+    if _mode(p) not in OUTSIDE:
+        return None
     return {
         "update_window": _ints(d.update_window_dims),
         "inserted": _ints(d.inserted_window_dims),
         "scatter_dims": _ints(d.scatter_dims_to_operand_dims),
         "operand_batching": _ints(d.operand_batching_dims),
         "indices_batching": _ints(d.scatter_indices_batching_dims),
-        "mode": str(p["mode"]).rsplit(".", maxsplit=1)[-1],
+        "mode": _mode(p),
     }
 
 

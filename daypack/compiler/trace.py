@@ -15,12 +15,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from daypack.compiler import ops
 from daypack.compiler.graph import Output, Role, StepGraph, Value
 from daypack.compiler.tracing import control, randomness, shapes
-from daypack.compiler.tracing.walker import Tracer, check_dtype, is_key
+from daypack.compiler.tracing.walker import CALLS, Tracer, check_dtype, is_key
 from daypack.errors import TraceError
 
 _SPECIAL = {**control.HANDLERS, **shapes.HANDLERS, **randomness.HANDLERS}
+
+
+def supported_primitives() -> frozenset[str]:
+    """Every JAX primitive that a step may hold (docs/operations.md says what becomes of each)."""
+    return ops.PRIMITIVES | CALLS | _SPECIAL.keys()
 
 
 class Argument(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daypack.compiler import ops
 from daypack.compiler.graph import Node, Value
 from daypack.compiler.signatures.elementwise import CONSTANT
 from daypack.compiler.signatures.signature import (
@@ -24,7 +25,7 @@ from daypack.compiler.signatures.signature import (
     without,
 )
 
-MODES = one_of("CLIP", "FILL_OR_DROP", "PROMISE_IN_BOUNDS")
+MODES = one_of(*ops.OUTSIDE)
 
 
 def _iota(node: Node) -> tuple[Type, ...]:

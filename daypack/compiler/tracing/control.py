@@ -84,7 +84,6 @@ HANDLERS: dict[str, Handler] = {
     "scan": scan,
     "cond": cond,
     "copy": alias,
-    "copy_p": alias,
     "device_put": alias,
     "name": alias,
     "optimization_barrier": barrier,

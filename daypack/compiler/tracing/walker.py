@@ -26,18 +26,7 @@ from daypack.errors import TraceError
 Handler = Callable[["Tracer", Any, list[Value]], list[Value]]
 """(tracer, equation, values of its operands) → values of its results."""
 
-_CALLS = frozenset(
-    (
-        "jit",
-        "closed_call",
-        "core_call",
-        "checkpoint",
-        "remat2",
-        "custom_jvp_call",
-        "custom_vjp_call",
-        "composite",
-    )
-)
+CALLS = ops.names("jit closed_call remat2 custom_jvp_call custom_vjp_call composite")
 """Primitives that stand for the equations inside them."""
 _KEY_SHAPE_OPS = ops.names(
     "slice squeeze broadcast_in_dim transpose expand_dims dynamic_slice rev concatenate select_n gather"
@@ -132,7 +121,7 @@ class Tracer:
         if special is not None:
             return special(self, eqn, inputs)
         for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-            if key in eqn.params and name in _CALLS:
+            if key in eqn.params and name in CALLS:
                 return self._call(eqn, eqn.params[key], inputs)
         if any(is_key(v.aval) for v in (*eqn.invars, *eqn.outvars)):
             return self._on_keys(eqn, inputs)
