@@ -90,9 +90,10 @@ class Worker:
         return dict(json.loads(line))
 
 
-def jax_worker(bundle: Path, spec: TrainSpec) -> Worker:
-    """`jax.jit` of the step that the spec declares, on the bundle's own data."""
-    return Worker("jax", "worker_jax.py", {"bundle": str(bundle), "spec": to_toml(spec)})
+def jax_worker(bundle: Path, spec: TrainSpec, *, plain: bool = True) -> Worker:
+    """`jax.jit` of the step that the spec declares, on the bundle's own data; see `Reference` for `plain`."""
+    name = "jax" if plain else "jax, our operators"
+    return Worker(name, "worker_jax.py", {"bundle": str(bundle), "spec": to_toml(spec), "plain": plain})
 
 
 def torch_worker(spec: TrainSpec, threads: int) -> Worker:

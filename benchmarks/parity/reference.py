@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from daypack.models.loss import NO_LABEL
 from daypack.models.task import Task, build_task
 from daypack.runtime.bundle import read_bundle_plan
 from daypack.runtime.data_file import read_data
@@ -21,6 +24,23 @@ from daypack.spec import TrainSpec
 Array = np.ndarray[Any, Any]
 QUICK_COMPILE: dict[str, Any] = {"xla_backend_optimization_level": 0}
 """XLA takes minutes over many threefry sites; without LLVM's optimizations, seconds."""
+
+
+def optax_losses(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(sum of the labelled positions' losses, their number) as JAX users compute them, by optax."""
+    labelled = labels != NO_LABEL
+    target = jnp.where(labelled, labels, 0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    return jnp.sum(jnp.where(labelled, losses, 0.0)), jnp.sum(labelled.astype(jnp.float32))
+
+
+def optax_head_loss(hidden: jax.Array, head: jax.Array, labels: jax.Array, ignored: int) -> jax.Array:
+    """The same from the hidden state, all logits at once."""
+    return optax_losses(jnp.einsum("btc,vc->btv", hidden, head), labels)[0]
+
+
+PLAIN: dict[str, Any] = {"token_losses": optax_losses, "frozen_head_loss": optax_head_loss}
+"""What takes the place of our own forms of the loss in a plain reference."""
 
 
 @dataclass(frozen=True)
@@ -36,29 +56,44 @@ class Reference:
     """One spec's step in JAX: the whole batch at once, whatever window the spec declares.
 
     A dropout mask belongs to an example and not to a micro-batch, so the masks are those of every window.
+    `plain` computes the loss as JAX users do, from all logits at once, rather than by our own operators: the
+    same mathematics in another order of additions. `dtype` is that of all floating-point arrays; "float64"
+    needs JAX's x64 mode.
     """
 
-    def __init__(self, spec: TrainSpec, compiler_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        spec: TrainSpec,
+        compiler_options: Mapping[str, Any] | None = None,
+        *,
+        plain: bool = False,
+        dtype: str = "float32",
+    ) -> None:
         self.task: Task = build_task(spec)
-        self._read = self.task.source.read
-        self._frozen = {name: jnp.asarray(self._read(name)) for name in self.task.frozen}
-        self._step = jax.jit(
-            self._plain_step, compiler_options=dict(compiler_options or {}), donate_argnums=(0, 1)
-        )
+        self._plain, self._dtype = plain, dtype
+        self._frozen = {name: jnp.asarray(self.read(name), dtype) for name in self.task.frozen}
+        options = dict(compiler_options or {})
+        self._step = jax.jit(self._one_step, compiler_options=options, donate_argnums=(0, 1))
         self.restart()
+
+    def read(self, name: str) -> Array:
+        """An array before the first step."""
+        return self.task.source.read(name)
 
     def initial(self) -> dict[str, Array]:
         """The trained arrays before the first step."""
-        return {name: self._read(name) for name in self.task.trainable}
+        return {name: self.read(name) for name in self.task.trainable}
 
     def restart(self) -> None:
         """Back to the state before the first step."""
-        self.trainable: Any = {name: jnp.asarray(self._read(name)) for name in self.task.trainable}
+        self.trainable: Any = {
+            name: jnp.asarray(self.read(name), self._dtype) for name in self.task.trainable
+        }
         with jax.numpy_dtype_promotion("standard"):
             self.state = self.task.optimizer.init(self.trainable)
         self.count = 0
 
-    def _plain_step(self, trainable: Any, state: Any, frozen: Any, batch: Any, count: Any) -> Any:
+    def _one_step(self, trainable: Any, state: Any, frozen: Any, batch: Any, count: Any) -> Any:
         clock = {"seed": jnp.uint32(self.task.seed), "step": count, "micro": jnp.uint32(0)}
 
         def mean(weights: Any) -> Any:
@@ -73,12 +108,23 @@ class Reference:
     def step(self, batch: Mapping[str, Array]) -> tuple[float, float]:
         """One update; (loss, seconds)."""
         began = time.perf_counter()
-        loss, self.trainable, self.state = self._step(
-            self.trainable, self.state, self._frozen, dict(batch), jnp.uint32(self.count)
-        )
+        with self._forms():
+            loss, self.trainable, self.state = self._step(
+                self.trainable, self.state, self._frozen, dict(batch), jnp.uint32(self.count)
+            )
         jax.block_until_ready(self.trainable)
         self.count += 1
         return float(loss), time.perf_counter() - began
+
+    @contextmanager
+    def _forms(self) -> Generator[None]:
+        """What holds while the step is traced; float64 meets the float32 that models name."""
+        with ExitStack() as stack:
+            if self._plain:
+                stack.enter_context(patch.multiple("daypack.models.loss", **PLAIN))
+            if self._dtype != "float32":
+                stack.enter_context(jax.numpy_dtype_promotion("standard"))
+            yield
 
     def run(self, batches: Sequence[Mapping[str, Array]]) -> Trained:
         """Train from the start on these batches."""

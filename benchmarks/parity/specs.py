@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,19 @@ GPT2_124M: dict[str, Any] = {}
 
 
 def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:
-    """An .npy file of `count` ids of [0, vocabulary), as frequent as words are: Zipf's law, shuffled.
+    """A file of `count` ids of [0, vocabulary), as frequent as words are (Zipf's law), in documents of 40 to
+    400.
 
-    So every row of an embedding may be hit, and some are hit many times in one batch, as by text.
+    So every row of an embedding may be hit, some are hit many times in one batch, and the last position of
+    each document has no label.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     weights = 1.0 / np.arange(1, vocabulary + 1)
     ranks = generator.choice(vocabulary, size=count, p=weights / weights.sum())
-    np.save(path, generator.permutation(vocabulary)[ranks].astype(np.int32))
+    ids = generator.permutation(vocabulary)[ranks]
+    cuts = np.cumsum(generator.integers(40, 400, size=count // 40))
+    documents = np.split(ids, cuts[cuts < count])
+    path.write_text("".join(json.dumps({"ids": document.tolist()}) + "\n" for document in documents))
     return path
 
 

@@ -18,7 +18,7 @@ BATCHES = 8
 def main() -> None:
     setting = json.loads(sys.stdin.readline())
     spec = parse_spec(setting["spec"])
-    reference = Reference(spec)
+    reference = Reference(spec, plain=setting["plain"])
     batches = batches_of(Path(setting["bundle"]), spec, BATCHES)
     reference.step(batches[0])  # compiles
     forget_peak()

@@ -28,7 +28,7 @@ class Workspace:
     def __init__(self, folder: Path, layers: int, steps: int) -> None:
         self.folder = folder
         self.layers, self.steps = layers, steps
-        self.ids = write_ids(folder / "ids.npy", 50257, 20_000)
+        self.ids = write_ids(folder / "ids.jsonl", 50257, 20_000)
         self._built: dict[tuple[str, str | None], Built] = {}
 
     @property

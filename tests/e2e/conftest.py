@@ -27,7 +27,7 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     folder = tmp_path_factory.mktemp("ids")
 
     def path(vocabulary: int) -> Path:
-        file = folder / f"{vocabulary}.npy"
+        file = folder / f"{vocabulary}.jsonl"
         return file if file.exists() else write_ids(file, vocabulary, 20_000)
 
     return path

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 from parity.compare import Parity, compare
 from parity.engine import run_engine, state_file
@@ -58,6 +59,24 @@ def test_real_width(name: str, compiled: Callable[..., Path], ids: Callable[[int
     method, train = CASES[name]
     spec = gpt2(ids(VOCABULARY), REAL, method, **train)
     check(parity(spec, compiled(spec), 5))
+
+
+def test_the_engine_is_as_near_to_exact_arithmetic_as_xla(
+    compiled: Callable[..., Path], ids: Callable[[int], Path]
+) -> None:
+    """Both against float64 and the loss as optax has it, from all logits at once."""
+    spec = gpt2(ids(VOCABULARY), REAL, LORA)
+    bundle = compiled(spec)
+    batches = batches_of(bundle, spec, 5)
+    single = Reference(spec, plain=True)
+    with jax.enable_x64(True):
+        exact = Reference(spec, plain=True, dtype="float64").run(batches)
+    ours = compare(single.initial(), run_engine(bundle, 5), exact)
+    theirs = compare(single.initial(), single.run(batches), exact)
+    print(f"engine {ours.line()}\nXLA {theirs.line()}")
+    assert ours.worst_loss <= LOSS
+    assert ours.worst_array.relative <= CHANGE
+    assert ours.worst_array.relative <= 2 * theirs.worst_array.relative
 
 
 @dataclass(frozen=True)
