@@ -40,7 +40,8 @@ LOSS, CHANGE, ZERO = 5e-6, 1e-3, 1e-5
 COMPILE_SECONDS, COMPILE_BYTES = 120.0, 4e9
 STEP_RATIO = 2.0
 EXACT_RATIO = 2.0
-KERNEL_RELATIVE, KERNEL_LARGEST = 2e-6, 1e-5
+KERNEL_RELATIVE, KERNEL_LARGEST = 1e-5, 3e-5
+"""The longest sums have 50257 terms: two orders of additions may differ by 224 roundings of 6e-8."""
 ROUNDS, TURN_STEPS = 5, 3
 WINDOW = {"gradient_accumulation_steps": 4}
 

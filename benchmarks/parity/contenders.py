@@ -61,7 +61,8 @@ class Worker:
 
     def __init__(self, name: str, script: str, setting: Mapping[str, Any]) -> None:
         self.name = name
-        command = [sys.executable, str(HERE / script)]
+        # -P: this folder is not searched, so that its modules do not stand in for libraries of their names.
+        command = [sys.executable, "-P", str(HERE / script)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._peak_bytes = 0
         self._ask(setting)

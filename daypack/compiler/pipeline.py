@@ -24,6 +24,7 @@ from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.project import Projection, computed_once, project
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
+from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import CallKind, Window, assemble
 from daypack.devices import Profile
 from daypack.planners.bounds import infeasible
@@ -89,10 +90,14 @@ def _quiet(stage: str, fraction: float) -> None:
 
 
 def optimize(graph: StepGraph) -> StepGraph:
-    """The traced graph after every pass, fused."""
+    """The traced graph after every pass, fused; verified at every stage."""
+    verify(graph, Stage.TRACED)
     for apply in PASSES:
         graph = apply(graph)
-    return fuse(graph)
+    verify(graph, Stage.OPTIMIZED)
+    fused = fuse(graph)
+    verify(fused, Stage.FUSED)
+    return fused
 
 
 def kernel_target(profile: Profile) -> KernelTarget:

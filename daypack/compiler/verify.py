@@ -6,12 +6,14 @@
 | `optimized` | also `read_rows` | the passes |
 | `fused` | `fused` only; bodies are graphs of the operations of `optimized` | `fusion/` |
 
-At every stage: one definition a value, before its uses; names of their own for inputs and outputs; constants
-with their arrays; each node with the operands, attributes and result types of its signature (`signatures/`).
+At every stage: one definition a value, before its uses; names of their own for the inputs of one role (a
+batch leaf and a parameter may share one) and for outputs; constants with their arrays; each node with the
+operands, attributes and result types of its signature (`signatures/`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
@@ -93,14 +95,13 @@ class _Verifier:
         self._outputs()
 
     def _inputs(self) -> None:
-        names = [i.name for i in self._graph.inputs]
+        names = Counter((i.role, i.name) for i in self._graph.inputs)
         for item in self._graph.inputs:
             where = f"{self._where}, input {item.name!r}"
             try:
                 self._define(item.value)
-                require(
-                    names.count(item.name) == 1, "a name of its own", f"{names.count(item.name)} such inputs"
-                )
+                same = names[item.role, item.name]
+                require(same == 1, "a name of its own", f"{same} such inputs")
                 given = item.name in self._graph.constants
                 is_constant = item.role is Role.CONSTANT
                 require(given or not is_constant, "an array for a constant", "none")
@@ -109,7 +110,7 @@ class _Verifier:
                     self._constant(item.name, item.value)
             except Illegal as illegal:
                 raise TraceError(f"{where}: {illegal}") from None
-        unknown = sorted(set(self._graph.constants) - set(names))
+        unknown = sorted(set(self._graph.constants) - {name for _, name in names})
         if unknown:
             raise TraceError(f"{self._where}: expected an input for each array, found arrays of {unknown}")
 
@@ -119,12 +120,10 @@ class _Verifier:
         require(same, f"an array of {type_of(value)}", f"{array.dtype}{list(array.shape)}")
 
     def _outputs(self) -> None:
-        names = [o.name for o in self._graph.outputs]
+        names = Counter(o.name for o in self._graph.outputs)
         for out in self._graph.outputs:
             try:
-                require(
-                    names.count(out.name) == 1, "a name of its own", f"{names.count(out.name)} such outputs"
-                )
+                require(names[out.name] == 1, "a name of its own", f"{names[out.name]} such outputs")
                 self._read(out.value)
             except Illegal as illegal:
                 raise TraceError(f"{self._where}, output {out.name!r}: {illegal}") from None
