@@ -6,7 +6,7 @@ no plan with the same loads needs less memory. So planners search over sequences
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from daypack.planners.plan import Instruction, Op
@@ -163,19 +163,24 @@ def resident_at_start(problem: Problem, sequence: Sequence[Instruction]) -> list
 
 def plan_cost(problem: Problem, sequence: Sequence[Instruction]) -> float:
     """Sum of the costs of every compute and transfer, by the rules of `Paging`."""
+    return sum(instruction_costs(problem, sequence))
+
+
+def instruction_costs(problem: Problem, sequence: Sequence[Instruction]) -> Iterator[float]:
+    """What each instruction of a plan costs, by the rules of `Paging`."""
     paging = problem.paging
     stale = _Stale(problem)
-    cost: float = 0
     for op, value in sequence:
         node = problem.nodes[value]
         if op is Op.COMPUTE:
-            cost += node.cost
             stale.computed(value)
+            yield node.cost
         elif op is Op.PAGE_IN and paging is not None:
-            cost += paging.page_in_cost(node.size_bytes)
+            yield paging.page_in_cost(node.size_bytes)
         elif op is Op.PAGE_OUT and paging is not None and stale.written(value):
-            cost += paging.page_out_cost(node.size_bytes)
-    return cost
+            yield paging.page_out_cost(node.size_bytes)
+        else:
+            yield 0.0
 
 
 class _Stale:
