@@ -1,8 +1,8 @@
 """What a plan costs, in every unit at once: seconds, joules, bytes read and written.
 
-A planner minimizes one number. `CostModel.weighed` makes that number of seconds, joules and written bytes by
-`Weights`; the objectives of a spec are three such weightings. `measure` gives every figure of a finished plan,
-whatever it was planned for, so that limits on the others can be judged. All figures are modelled.
+A planner minimizes one number. `CostModel.weighed` makes it of seconds, joules and written bytes by
+`Weights`; the objectives of a spec are three such weightings. `measure` gives every figure of a finished
+plan, whatever it was planned for, so that limits on the others can be judged. All figures are modelled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from daypack.planners.schedule import instruction_costs, plan_cost
 FREE = 1e300
 """Bytes a unit of cost where a transfer costs nothing: `Paging` wants finite rates."""
 TIE_BREAK = 1e-3
-"""What a second weighs against a joule when energy is the objective, so that time is not wasted for nothing."""
+"""What a second weighs beside a joule when energy is the objective: no time is wasted for nothing."""
 
 
 class Objective(StrEnum):
@@ -83,7 +83,7 @@ class CostModel:
         return self.joules is not None and None not in known
 
     def weighed(self, weights: Weights) -> Problem:
-        """The problem with costs in the unit that the weights define; joules that are unknown weigh nothing."""
+        """The problem with costs in the unit that the weights define; unknown joules weigh nothing."""
         joules = self.joules or (0.0,) * len(self.base.nodes)
         nodes = tuple(
             replace(node, cost=node.cost * weights.per_second + energy * weights.per_joule)
@@ -115,8 +115,8 @@ def _rate(cost_per_byte: float) -> float:
 def seconds(problem: Problem, sequence: Sequence[Instruction]) -> float:
     """How long a window takes when transfers overlap with computing.
 
-    Two lanes: computes run one after the other; transfers too, in the order of the plan, and none begins before
-    the computes listed before it are done. A compute waits for the page-ins of its operands. Costs of
+    Two lanes: computes run one after the other; transfers too, in the order of the plan, and none begins
+    before the computes listed before it are done. A compute waits for the page-ins of its operands. Costs of
     `problem` are seconds.
     """
     arrival: dict[int, float] = {}
