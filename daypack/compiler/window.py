@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -56,7 +56,7 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One instruction that makes items. `overwrites` maps an output to the item whose memory it takes
-    over.
+    over. `micro` counts the micro-steps; the update comes after the last.
     """
 
     kind: CallKind
@@ -225,6 +225,12 @@ class _Assembly:
     def _overwrites(self, now: int, before: int) -> bool:
         return any(call.overwrites.get(now) == before for call in self.calls)
 
+    def call_gradient(self, number: int, name: str) -> None:
+        """Let a computed item without a name be known as the gradient that it is."""
+        item = self.items[number]
+        if item.origin is Origin.COMPUTED and not item.name and name.startswith("sum/grad/"):
+            self.items[number] = replace(item, name=name, role=Role.GRADIENT)
+
     def copy(self, source: int, target: int, name: str) -> int:
         """A call that copies an item over another."""
         item = self.items[source]
@@ -258,6 +264,7 @@ def assemble(step: TrainStep, micro: StepGraph, update: StepGraph, table: Kernel
     for name, item in results.items():
         if _is_sum(name) and step.window == 1:
             work.current[_sum_name(name)] = item
+            work.call_gradient(item, _sum_name(name))
     renames = {
         out.name: out.name.removeprefix("trainable:")
         if out.name.startswith("trainable:")
@@ -265,7 +272,7 @@ def assemble(step: TrainStep, micro: StepGraph, update: StepGraph, table: Kernel
         for out in update.outputs
         if out.name.startswith(("trainable:", "opt:"))
     }
-    final = work.run(update, 0, {}, {**renames, "step": STEP})
+    final = work.run(update, step.window, {}, {**renames, "step": STEP})
     calls = _ordered(work)
     state = {name: (first, work.current[name]) for name, first in work.first.items()}
     return Window(
