@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from daypack.errors import BundleError, SpecError
 
 if TYPE_CHECKING:
+    from daypack.compiler.planning import Options
+    from daypack.compiler.step import TrainStep
     from daypack.models.task import Task
+    from daypack.runtime.plan_file import PlanFile
     from daypack.spec import TrainSpec
 
 OnStage = Callable[[str, float], None]
@@ -72,36 +75,21 @@ def compile_spec(
         SpecError: the spec's model, data or values cannot be used.
         BudgetInfeasible: no plan fits the memory.
     """
-    from daypack.compiler.pipeline import Options, compile_step
-    from daypack.compiler.step import InputRange, TrainStep
+    from daypack.compiler.pipeline import compile_step
     from daypack.devices import load_profile
     from daypack.models.task import build_task
 
     task = build_task(spec)
     windows = task.windows() if spec.data is not None else None  # quick, so first
-    window = spec.train.window or 1
-    step = TrainStep(
-        loss=task.loss,
-        optimizer=task.optimizer,
-        trainable=task.trainable,
-        frozen=task.frozen,
-        mutable=task.mutable,
-        batch=task.batch,
-        window=window,
-        seed=task.seed,
-        ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
-    )
-    memory = memory_bytes if memory_bytes is not None else spec.budget.memory_bytes
-    options = Options(memory_bytes=memory, save_steps=_save_steps(spec), dump_problem=dump_problem)
     compiled = compile_step(
-        step,
+        train_steps(task, spec),
         load_profile(target or spec.device.profile),
         read=task.source.read,
         mutable={},
         out=out,
-        options=options,
+        options=compile_options(spec, memory_bytes, dump_problem),
         description={"spec": _spec_text(spec), "model": dict(task.description)},
-        fill=lambda folder, emission: _fill_from_task(folder, emission.plan.inputs, task, windows, spec),
+        fill=lambda folder, emission: _fill_from_task(folder, emission.plan, task, windows, spec),
         on_stage=on_stage,
     )
     return _result(compiled)
@@ -111,9 +99,50 @@ FULL_SAVE_STEPS = 50
 """A full fine-tune rewrites parameters and moments: saving every step would wear the flash for nothing."""
 
 
-def _save_steps(spec: TrainSpec) -> int:
-    """The spec's, or else every step for adapters and every 50th for whole models."""
-    return spec.train.save_steps or (1 if spec.train.method == "lora" else FULL_SAVE_STEPS)
+def compile_options(
+    spec: TrainSpec, memory_bytes: int | None = None, dump_problem: Path | None = None
+) -> Options:
+    """The spec's budgets as the compiler takes them."""
+    from daypack.compiler.planning import Options
+    from daypack.planners.cost import Objective
+    from daypack.planners.limits import Limits
+
+    budget, train = spec.budget, spec.train
+    usual = 1 if train.method == "lora" else FULL_SAVE_STEPS
+    a_run = None if budget.run_written_bytes is None else budget.run_written_bytes // train.max_steps
+    written = [limit for limit in (budget.step_written_bytes, a_run) if limit is not None]
+    return Options(
+        memory_bytes=budget.memory_bytes if memory_bytes is None else memory_bytes,
+        objective=Objective(budget.objective),
+        limits=Limits(budget.step_seconds, budget.step_joules, min(written, default=None)),
+        save_steps=train.save_steps or usual,
+        latest_save=train.save_steps or max(usual, train.max_steps),
+        dump_problem=dump_problem,
+    )
+
+
+def train_steps(task: Task, spec: TrainSpec) -> list[TrainStep]:
+    """A task as the compiler takes it: one step for each window length that the spec leaves open."""
+    from daypack.compiler.accumulation import windows_of
+
+    windows = [spec.train.window] if spec.train.window else windows_of(spec.train.batch)
+    return [_train_step(task, spec, window) for window in windows]
+
+
+def _train_step(task: Task, spec: TrainSpec, window: int) -> TrainStep:
+    from daypack.compiler.step import InputRange, TrainStep
+
+    return TrainStep(
+        loss=task.loss,
+        optimizer=task.optimizer,
+        trainable=task.trainable,
+        frozen=task.frozen,
+        mutable=task.mutable,
+        batch=task.with_micro_batch(spec.train.batch // window).batch,
+        window=window,
+        seed=task.seed,
+        ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
+    )
 
 
 def _spec_text(spec: TrainSpec) -> str:
@@ -122,26 +151,25 @@ def _spec_text(spec: TrainSpec) -> str:
     return to_toml(spec)
 
 
-def _fill_from_task(folder: Path, inputs: Any, task: Task, windows: Any, spec: TrainSpec) -> None:
+def _fill_from_task(folder: Path, plan: PlanFile, task: Task, windows: Any, spec: TrainSpec) -> None:
     """Add the data the spec declares, and the tokenizer, to a bundle."""
     if windows is not None:
-        _write_windows(folder / "data.bin", inputs, windows, spec)
+        _write_windows(folder / "data.bin", plan, windows, spec)
     if task.tokenizer is not None:
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
 
 
-def _write_windows(path: Path, inputs: Any, windows: Any, spec: TrainSpec) -> None:
+def _write_windows(path: Path, plan: PlanFile, windows: Any, spec: TrainSpec) -> None:
     from daypack.runtime.data_file import write_data
 
-    micro_batch = spec.train.batch // (spec.train.window or 1)
-    write_data(path, inputs, windows.batches(micro_batch, spec.train.batch))
+    write_data(path, plan.inputs, windows.batches(spec.train.batch // plan.window, spec.train.batch))
 
 
 def _result(compiled: Any) -> CompileResult:
     predicted = Predicted(
         compiled.peak_bytes,
         compiled.step_seconds,
-        None,
+        compiled.step_joules,
         compiled.flash_read_bytes,
         compiled.flash_written_bytes,
     )
@@ -243,7 +271,7 @@ def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     ids = next(i for i in found.plan.inputs if i.name == "ids")
     path = folder / "data.bin"
     windows = load_windows(source, ids.bound, spec.train.sequence, spec.train.seed)
-    _write_windows(path, found.plan.inputs, windows, spec)
+    _write_windows(path, found.plan, windows, spec)
     return path
 
 
@@ -301,7 +329,8 @@ def compile(
         SpecError, TraceError: model, loss, optimizer or batch cannot be used.
         BudgetInfeasible: no plan fits the memory.
     """
-    from daypack.compiler.pipeline import Options, compile_step
+    from daypack.compiler.pipeline import compile_step
+    from daypack.compiler.planning import Options
     from daypack.devices import load_profile
     from daypack.spec import parse_size
     from daypack.user_step import user_step

@@ -43,7 +43,7 @@ def gpt2(
     memory: str | None = None,
     **train: Any,
 ) -> TrainSpec:
-    """A GPT-2 from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, batch 4 x 128."""
+    """A GPT-2 from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, a batch of 4 x 128."""
     settings = {
         "optimizer": "adamw",
         "learning_rate": 1e-4,
@@ -55,6 +55,8 @@ def gpt2(
         **method,
         **train,
     }
+    if not {"micro_batch", "gradient_accumulation_steps"} & set(settings):
+        settings["gradient_accumulation_steps"] = 1
     document: dict[str, Any] = {
         "model": {"family": "gpt2", "seed": 1, "config": dict(config)},
         "train": settings,

@@ -59,3 +59,16 @@ def kernel_seconds(kind: str, cost: KernelCost, profile: Profile) -> float:
     peak = profile.total_flops_per_s * EFFICIENCY.get(kind, OTHER_EFFICIENCY)
     rate = profile.memory_bytes_per_s or 10e9
     return max(cost.flops / peak, cost.bytes_moved / rate)
+
+
+def kernel_joules(seconds: float, cost: KernelCost, profile: Profile) -> float | None:
+    """All cores busy at their highest clocks for `seconds`, and the bytes that cross memory.
+
+    None where the profile lacks the power of a cluster or the energy of memory.
+    """
+    memory = profile.memory.energy_j_per_byte
+    if memory is None or not all(cluster.points for cluster in profile.clusters):
+        return None
+    highest = [max(c.points, key=lambda point: point.clock_hz).power_w.value for c in profile.clusters]
+    watts = sum(c.cores * power for c, power in zip(profile.clusters, highest, strict=True))
+    return seconds * watts + cost.bytes_moved * memory.value

@@ -71,11 +71,15 @@ PlanFor = Callable[[Problem], Plan]
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A plan with all its figures; its cost is in the unit of the objective."""
+    """A plan with all its figures.
+
+    `cost` is in the unit of the objective, as is `nodes_cost`: every node once, which no plan goes below.
+    """
 
     plan: Plan
     measure: Measure
     cost: float
+    nodes_cost: float
 
 
 def plan_within_limits(
@@ -104,6 +108,7 @@ class _Search:
         self._model, self._limits, self._plan_for = model, limits, plan_for
         self._own = OBJECTIVES[objective]
         self._priced_by = model.weighed(self._own)
+        self._nodes_cost = sum(node.cost for node in self._priced_by.nodes)
         self._memory_bytes = memory_bytes
 
     def run(self) -> Priced:
@@ -167,7 +172,8 @@ class _Search:
 
     def _plan(self, weights: Weights) -> Priced:
         plan = self._plan_for(self._model.weighed(weights))
-        return Priced(plan, self._model.measure(plan.sequence), plan_cost(self._priced_by, plan.sequence))
+        cost = plan_cost(self._priced_by, plan.sequence)
+        return Priced(plan, self._model.measure(plan.sequence), cost, self._nodes_cost)
 
 
 _ALONE = {

@@ -18,6 +18,7 @@ BASE = "base"  #: key of the validation context: the folder that relative paths 
 
 Optimizer = Literal["adamw", "sgd", "adafactor", "lion"]
 Schedule = Literal["constant", "linear", "cosine"]
+Objective = Literal["time", "energy", "wear"]
 Scalar = bool | int | float | str
 ConfigValue = Scalar | list[Scalar] | dict[str, Scalar]
 
@@ -74,6 +75,7 @@ def _base(info: ValidationInfo) -> Path:
 
 
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -227,6 +229,15 @@ class BudgetSection(Section):
 
     memory_bytes: Annotated[Count, BeforeValidator(_size)] | None = Field(
         None, alias="memory", description=f"{size.TAKES}, or a whole number of bytes"
+    )
+    objective: Objective = Field("time", description='"time", "energy" or "wear"')
+    step_seconds: Positive | None = Field(None, description=_POSITIVE)
+    step_joules: Positive | None = Field(None, description=_POSITIVE)
+    step_written_bytes: Annotated[Natural, BeforeValidator(_size)] | None = Field(
+        None, alias="step_written", description=f"{size.TAKES}, or a whole number of bytes"
+    )
+    run_written_bytes: Annotated[Natural, BeforeValidator(_size)] | None = Field(
+        None, alias="run_written", description=f"{size.TAKES}, or a whole number of bytes"
     )
 
 

@@ -1,0 +1,208 @@
+"""Window → plan and places: the problem is priced, planned within every budget, judged and laid out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from daypack.compiler.apply import Applied, apply_plan
+from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
+from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.project import Projection, computed_once, project
+from daypack.compiler.step import TrainStep
+from daypack.compiler.window import CallKind, Window
+from daypack.devices import Profile
+from daypack.planners.bounds import infeasible
+from daypack.planners.cost import CostModel, Objective, Transfers
+from daypack.planners.evict import evict
+from daypack.planners.exchange import named, problem_text
+from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
+from daypack.planners.plan import Op, Plan, PlanOptions
+from daypack.planners.problem import Problem
+from daypack.planners.validate import validate_plan
+from daypack.runtime.budget import engine_overhead_bytes
+
+NO_BUDGET = 2**61
+LAYOUT_TRIES = 6
+PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
+ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
+"""What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400)."""
+SAVING_SHARE = 0.5
+"""Of a limit on written bytes, what the saved state may take before the plan writes anything."""
+READ_BYTES_PER_S, WRITE_BYTES_PER_S = 1e9, 0.5e9
+"""Flash of a profile that says nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Budgets and objective of a compilation.
+
+    `memory_bytes` None: no budget. `limits` are of one step. The state is saved every `save_steps` steps, or
+    as seldom as every `latest_save` where a limit on written bytes asks for it. `threads`: those the memory
+    account counts. `dump_problem`: a file for the planning problem.
+    """
+
+    memory_bytes: int | None = None
+    objective: Objective = Objective.TIME
+    limits: Limits = field(default_factory=Limits)
+    save_steps: int = 1
+    latest_save: int = 1
+    threads: int = 2
+    dump_problem: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A step planned but not yet compiled; `priced` has the plan with its modelled figures.
+
+    `saved_bytes` is what the saved state costs a step.
+    """
+
+    step: TrainStep
+    window: Window
+    table: KernelTable
+    projection: Projection
+    priced: Priced
+    applied: Applied
+    save_steps: int
+    saved_bytes: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.priced.plan
+
+    @property
+    def keeping_cost(self) -> float:
+        """What the objective would be at least: every node once, nothing moved."""
+        return self.priced.nodes_cost
+
+
+def plan_window(
+    step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
+) -> Planned:
+    """Project, plan, judge and lay out. Raises BudgetInfeasible where a budget or limit is too small."""
+    spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
+    projection, model = _priced_problem(window, table, profile, options, spaces)
+    if options.dump_problem is not None:
+        options.dump_problem.write_text(problem_text(named(projection.problem)))
+    save_steps, saved_bytes = _saving(window, options)
+    limits = options.limits
+    if limits.written_bytes is not None:
+        limits = replace(limits, written_bytes=limits.written_bytes - saved_bytes)
+    priced, applied = _plan_within(window, projection, model, spaces, options, limits)
+    return Planned(step, window, table, projection, priced, applied, save_steps, saved_bytes)
+
+
+def _priced_problem(
+    window: Window,
+    table: KernelTable,
+    profile: Profile,
+    options: Options,
+    spaces: Sequence[tuple[int, ...]],
+) -> tuple[Projection, CostModel]:
+    calls = range(len(window.calls))
+    seconds = [_seconds(window, table, n, profile) for n in calls]
+    scratch = max((k.code.scratch_bytes for k in table.kernels), default=0)
+    fixed = engine_overhead_bytes(
+        threads=options.threads,
+        scratch_bytes=scratch,
+        plan_bytes=PLAN_BYTES + PLAN_BYTES_A_CALL * len(window.calls),
+        engine_bytes=ENGINE_BYTES + ENGINE_BYTES_A_PHASE * sum(len(k.symbols) for k in table.kernels),
+    )
+    projection = project(window, seconds, [sum(s) for s in spaces], fixed, profile)
+    energy = [_joules(window, table, n, seconds[n], profile) for n in calls]
+    joules = None
+    if None not in energy:
+        by_call = {node: energy[call] or 0.0 for node, call in projection.call_of.items()}
+        joules = tuple(by_call.get(node.id, 0.0) for node in projection.problem.nodes)
+    return projection, CostModel(projection.problem, transfers(profile), joules)
+
+
+def transfers(profile: Profile) -> Transfers:
+    """What flash costs on a device; a page also crosses memory once."""
+    flash = profile.flash
+    memory = profile.memory.energy_j_per_byte
+    through = memory.value if memory else 0.0
+    return Transfers(
+        flash.read_bytes_per_s.value if flash.read_bytes_per_s else READ_BYTES_PER_S,
+        flash.write_bytes_per_s.value if flash.write_bytes_per_s else WRITE_BYTES_PER_S,
+        flash.read_energy_j_per_byte.value + through if flash.read_energy_j_per_byte else None,
+        flash.write_energy_j_per_byte.value + through if flash.write_energy_j_per_byte else None,
+    )
+
+
+def _saving(window: Window, options: Options) -> tuple[int, int]:
+    """(steps between saves, bytes that saving writes a step)."""
+    state_bytes = sum(window.items[first].size_bytes for first, _ in window.state.values())
+    limit = options.limits.written_bytes
+    steps = options.save_steps
+    if limit is not None and options.latest_save > steps:
+        wanted = math.ceil(state_bytes / (SAVING_SHARE * limit)) if limit else options.latest_save
+        steps = min(options.latest_save, max(steps, wanted))
+    saved = math.ceil(state_bytes / steps)
+    if limit is not None and saved > limit:
+        raise LimitInfeasible("written_bytes", limit, saved, options.memory_bytes or NO_BUDGET)
+    return steps, saved
+
+
+def _plan_within(
+    window: Window,
+    projection: Projection,
+    model: CostModel,
+    spaces: list[tuple[int, ...]],
+    options: Options,
+    limits: Limits,
+) -> tuple[Priced, Applied]:
+    """A judged plan whose arena, gaps of the layout included, keeps the budget.
+
+    Where a layout is larger than its plan said, the plan is made again for that much less.
+    """
+    problem = projection.problem
+    budget_bytes = options.memory_bytes or NO_BUDGET
+    target = total = budget_bytes
+    for _ in range(LAYOUT_TRIES):
+        priced = plan_within_limits(model, options.objective, limits, target, _Planner(projection, target))
+        applied = apply_plan(window, projection, priced.plan, spaces)
+        total = applied.arena_bytes + problem.fixed_bytes
+        if total <= budget_bytes:
+            return priced, applied
+        target -= total - budget_bytes
+    raise infeasible(problem, budget_bytes, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Plans a weighed problem within the memory, and has every plan judged."""
+
+    projection: Projection
+    memory_bytes: int
+
+    def __call__(self, problem: Problem) -> Plan:
+        plan = evict(problem, self.memory_bytes, PlanOptions())
+        validate_plan(problem, plan, self.memory_bytes)
+        twice = computed_once(self.projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
+        if twice is not None:
+            raise ValueError(f"the plan computes {problem.nodes[twice].name} twice, which changes in place")
+        return plan
+
+
+def _seconds(window: Window, table: KernelTable, call: int, profile: Profile) -> float:
+    entry = window.calls[call]
+    if entry.kind is not CallKind.KERNEL:
+        return 0.0
+    kernel = table.kernels[entry.kernel]
+    return kernel_seconds(kernel.kind, kernel_cost(kernel.body), profile)
+
+
+def _joules(window: Window, table: KernelTable, call: int, seconds: float, profile: Profile) -> float | None:
+    entry = window.calls[call]
+    if entry.kind is not CallKind.KERNEL:
+        return 0.0
+    return kernel_joules(seconds, kernel_cost(table.kernels[entry.kernel].body), profile)
+
+
+def _workspaces(window: Window, table: KernelTable, call: int) -> tuple[int, ...]:
+    entry = window.calls[call]
+    return table.kernels[entry.kernel].code.workspace_bytes if entry.kind is CallKind.KERNEL else ()
