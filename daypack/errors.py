@@ -42,6 +42,10 @@ class TraceError(SpecError):
     """The training step uses something the compiler cannot plan."""
 
 
+class NoKernel(TraceError):
+    """No kernel computes an operation of the step on these types."""
+
+
 class BudgetInfeasible(DaypackError):
     """No plan fits the budget; the message names a budget that would do and what forces it."""
 

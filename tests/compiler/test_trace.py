@@ -15,10 +15,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from daypack.compiler import interpret
 from daypack.compiler.graph import Role
+from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.trace import Argument, leaf_names, trace
 from daypack.compiler.tracing import control
-from daypack.errors import TraceError
-from tests.compiler.cases import integers, random
+from daypack.errors import NoKernel, TraceError
+from tests.compiler.cases import random
 from tests.compiler.graphs import inputs_of, named_results, traced
 
 X = random(4, 5)
@@ -314,15 +315,16 @@ def test_float64_inside_is_refused() -> None:
         traced(lambda x: x + jnp.arange(5.0).sum().astype(jnp.float32), X)
 
 
-def test_integer_products_have_no_kernel() -> None:
+@pytest.mark.parametrize("dtype", ["int32", "bfloat16"])
+def test_products_of_other_types_have_no_kernel(dtype: str) -> None:
     from tests.compiler.graphs import fused
-    from tests.compiler.harness import kernel_of
+    from tests.compiler.harness import HOST
 
-    graph = fused(lambda x: x @ x.T, integers(3, 4))
+    graph = fused(lambda x: jax.lax.dot(x, x.T), np.ones((4, 4), jnp.dtype(dtype)))
     with pytest.raises(
-        TraceError, match=r"dot_general of int32, int32 has no kernel: only float32 .*test_trace.py"
+        NoKernel, match=rf"dot_general of {dtype}, {dtype} has no kernel: only float32 .*test_trace.py:\d+ "
     ):
-        kernel_of(graph.nodes[0])
+        KernelTable(HOST).number_of(graph.nodes[-1])
 
 
 # ---- the interpreter's own errors ----

@@ -17,6 +17,7 @@ from daypack.compiler.kernels.lower import compile_object
 from daypack.compiler.kernels.select import schedule
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.text import render
+from daypack.errors import NoKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,11 @@ class KernelTable:
         self._numbers: dict[str, int] = {}
 
     def number_of(self, node: Node) -> int:
-        """The kernel of a fused node, scheduled now if it is new."""
+        """The kernel of a fused node, scheduled now if it is new.
+
+        Raises:
+            NoKernel: names the operation, its types and the source line that made it.
+        """
         if node.body is None:
             raise ValueError("only fused nodes have kernels")
         body = canonical(node.body)
@@ -58,7 +63,10 @@ class KernelTable:
         return self._numbers[key]
 
     def _built(self, kind: str, body: StepGraph, source: str, key: str) -> BuiltKernel:
-        code = schedule(kind, body, self.target)
+        try:
+            code = schedule(kind, body, self.target)
+        except NoKernel as error:  # a canonical body does not know where it comes from
+            raise NoKernel(f"{error.message} (made at {source or 'an unknown line'})") from None
         name = f"{kind}_{key[:12]}"
         symbols = tuple(f"dp_{name}_{n}" for n in range(len(code.phases)))
         return BuiltKernel(name, kind, body, code, symbols, source)

@@ -37,7 +37,7 @@ from daypack.compiler.kernels.loops import (
     sequence,
 )
 from daypack.compiler.kernels.target import KernelTarget
-from daypack.errors import TraceError
+from daypack.errors import NoKernel
 
 UNROLL = 4
 """Steps of the reduction written out in the inner loop."""
@@ -85,15 +85,13 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a group around one contraction.
 
     Raises:
-        TraceError: operands that are not float32.
+        NoKernel: operands that are not float32.
     """
     program = Program(body)
     node = next(n for n in body.nodes if n.op in ops.CONTRACTIONS)
     if any(v.dtype != "float32" for v in (*node.inputs, node.output)):
         kinds = ", ".join(v.dtype for v in node.inputs)
-        raise TraceError(
-            f"{node.op} of {kinds} has no kernel: only float32 products do (made at {node.source})"
-        )
+        raise NoKernel(f"{node.op} of {kinds} has no kernel: only float32 products do")
     for number, item in enumerate(body.inputs):
         program.argument(item.value, f"in{number}")
     outputs = [program.argument(out.value, f"out{number}") for number, out in enumerate(body.outputs)]

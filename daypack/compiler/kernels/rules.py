@@ -13,7 +13,7 @@ from tvm import tirx
 from daypack.compiler.graph import Node
 from daypack.compiler.kernels import mathematics as m
 from daypack.compiler.kernels.types import HALVES, constant, dtype_of, opaque, register_dtype, same
-from daypack.errors import TraceError
+from daypack.errors import NoKernel
 
 Bind = Callable[[Any], Any]
 Rule = Callable[[Node, Sequence[Any], Bind], Any]
@@ -47,14 +47,14 @@ def expression(node: Node, args: Sequence[Any], bind: Bind) -> Any:
     """The node's result, a tuple where it has several outputs.
 
     Raises:
-        TraceError: no kernel rule for the operation, named with its type and source line.
+        NoKernel: no kernel rule for the operation, named with its type.
     """
     if node.op in LIBM:
         cast = [tirx.Cast("float32", a) if dtype_of(a) != "float32" else a for a in args]
         return tirx.call_pure_extern("float32", LIBM[node.op], *cast)
     rule = RULES.get(node.op)
     if rule is None:
-        raise TraceError(f"no kernel computes {node.op!r} on {node.output.dtype} (made at {node.source})")
+        raise NoKernel(f"no kernel computes {node.op!r} on {node.output.dtype}")
     return rule(node, args, bind)
 
 
