@@ -57,8 +57,8 @@ int main(int count, char **words) {{
   const kernel *k = &kernels[atoi(words[1])];
   int some = strcmp(words[2], "some") == 0;
   FILE *in = fopen(words[3], "rb"), *out = fopen(words[4], "wb");
-  void *arguments[64];
-  if (in == NULL || out == NULL || k->argument_count > 64) return 2;
+  void *arguments[1024];
+  if (in == NULL || out == NULL || k->argument_count > 1024) return 2;
   for (int a = 0; a < k->argument_count; a++) {{
     int shared = a == k->input_count && k->overwrites >= 0;
     arguments[a] = shared ? arguments[k->overwrites] : aligned(k->bytes[a]);

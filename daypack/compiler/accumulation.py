@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from daypack.compiler.planning import Planned
+from daypack.compiler.planning import GOOD_ENOUGH, Planned
 from daypack.compiler.step import TrainStep
 from daypack.errors import BudgetInfeasible
-
-GOOD_ENOUGH = 1.01
-"""A plan this near to the cost of keeping everything ends the search: a longer window only adds to it."""
 
 
 def windows_of(batch: int) -> list[int]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from daypack.compiler.apply import Applied, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.orders import layer_major
 from daypack.compiler.project import Projection, computed_once, project
 from daypack.compiler.step import TrainStep
 from daypack.compiler.window import CallKind, Window
 from daypack.devices import Profile
+from daypack.errors import BudgetInfeasible
 from daypack.planners.bounds import infeasible
 from daypack.planners.cost import CostModel, Objective, Transfers
 from daypack.planners.evict import evict
@@ -31,6 +33,10 @@ ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
 """What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400)."""
 SAVING_SHARE = 0.5
 """Of a limit on written bytes, what the saved state may take before the plan writes anything."""
+GOOD_ENOUGH = 1.01
+"""A plan this near to the cost of keeping everything ends a search: no other way saves more than that."""
+BLOCK_SHARES = (0.05, 0.15)
+"""Weights of a block of the layer-major order, by the memory budget."""
 READ_BYTES_PER_S, WRITE_BYTES_PER_S = 1e9, 0.5e9
 """Flash of a profile that says nothing of it."""
 
@@ -82,7 +88,40 @@ class Planned:
 def plan_window(
     step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
 ) -> Planned:
-    """Project, plan, judge and lay out. Raises BudgetInfeasible where a budget or limit is too small."""
+    """The cheapest plan over the orders of the window that may pay.
+
+    Raises:
+        BudgetInfeasible: a budget or limit is too small for every order.
+    """
+    refusal: BudgetInfeasible | None = None
+    best: Planned | None = None
+    for ordered in _orders(window, options):
+        try:
+            planned = _plan_order(step, ordered, table, profile, options)
+        except BudgetInfeasible as error:
+            refusal = refusal or error
+            continue
+        if best is None or planned.priced.cost < best.priced.cost:
+            best = planned
+        if best.priced.cost <= GOOD_ENOUGH * best.keeping_cost:
+            break
+    if best is None:
+        raise refusal or ValueError("a window has at least one order")
+    return best
+
+
+def _orders(window: Window, options: Options) -> Iterator[Window]:
+    """The listed order; where weights may be paged over several micro-steps, also layer-major ones."""
+    yield window
+    if len(window.batches) > 1 and options.memory_bytes is not None:
+        for share in BLOCK_SHARES:
+            yield layer_major(window, int(options.memory_bytes * share))
+
+
+def _plan_order(
+    step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
+) -> Planned:
+    """Project, plan, judge and lay out one order."""
     spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
     projection, model = _priced_problem(window, table, profile, options, spaces)
     if options.dump_problem is not None:

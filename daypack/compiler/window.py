@@ -8,8 +8,6 @@ memory.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -18,6 +16,7 @@ from daypack.compiler.alias import may_overwrite
 from daypack.compiler.fusion.groups import Kind
 from daypack.compiler.graph import Input, Node, Output, Role, StepGraph, Value
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.orders import sorted_calls
 from daypack.compiler.step import MICRO, SEED, STEP, TrainStep
 
 
@@ -273,7 +272,7 @@ def assemble(step: TrainStep, micro: StepGraph, update: StepGraph, table: Kernel
         if out.name.startswith(("trainable:", "opt:"))
     }
     final = work.run(update, step.window, {}, {**renames, "step": STEP})
-    calls = _ordered(work)
+    calls = sorted_calls(work.calls, [(number,) for number in range(len(work.calls))])
     state = {name: (first, work.current[name]) for name, first in work.first.items()}
     return Window(
         tuple(work.items),
@@ -306,40 +305,3 @@ def _batch(work: _Assembly, micro: StepGraph, index: int) -> dict[str, int]:
     batch = {e.name: work.item(f"{e.name}/{index}", Role.BATCH, Origin.BATCH, e.value) for e in entries}
     work.calls.append(Call(CallKind.BATCH, -1, index, (), tuple(batch.values()), MappingProxyType({})))
     return batch
-
-
-def _ordered(work: _Assembly) -> Iterator[Call]:
-    """The calls in an order in which whoever overwrites an item comes after everyone who reads it.
-
-    Where that is a cycle (a value computed from the new content is needed to compute it) nothing can be done
-    here; the aliases are chosen so that it does not happen.
-    """
-    maker = {number: n for n, call in enumerate(work.calls) for number in call.outputs}
-    before: list[set[int]] = [{maker[i] for i in call.inputs if i in maker} for call in work.calls]
-    readers: dict[int, set[int]] = {}
-    for n, call in enumerate(work.calls):
-        for i in call.inputs:
-            readers.setdefault(i, set()).add(n)
-    for n, call in enumerate(work.calls):
-        for target in call.overwrites.values():
-            before[n] |= readers.get(target, set()) - {n}
-            if target in maker:
-                before[n].add(maker[target])
-    after: dict[int, list[int]] = {}
-    for n, needed in enumerate(before):
-        for m in needed:
-            after.setdefault(m, []).append(n)
-    waiting = [len(needed) for needed in before]
-    ready = [n for n, count in enumerate(waiting) if count == 0]
-    heapq.heapify(ready)
-    done = 0
-    while ready:
-        n = heapq.heappop(ready)
-        done += 1
-        yield work.calls[n]
-        for m in after.get(n, ()):
-            waiting[m] -= 1
-            if waiting[m] == 0:
-                heapq.heappush(ready, m)
-    if done != len(work.calls):
-        raise ValueError("the window's in-place updates form a cycle")
