@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import planning, printing, progress
+from daypack.cli import planning, printing, progress, report
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 EXIT_CODES: dict[ExitCode, str] = {
@@ -118,6 +118,7 @@ def compile_command(
 
 app.command("plan", epilog=EPILOG)(planning.plan)
 app.command("layout", epilog=EPILOG)(planning.layout)
+app.command("report", epilog=EPILOG)(report.report)
 
 
 @app.command(epilog=EPILOG)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from daypack.cli.doctor import Check
     from daypack.devices import Profile
     from daypack.errors import DaypackError
+    from daypack.report.write import Report
 
 PREDICTED = ("peak_bytes", "step_seconds", "step_joules", "flash_read_bytes", "flash_written_bytes")
 PIPE_COLUMNS = 240
@@ -64,6 +65,29 @@ def print_compiled(result: CompileResult) -> None:
     print(f"  energy       {joules}")
     print(f"  flash read   {format_size(predicted.flash_read_bytes)}")
     print(f"  flash write  {format_size(predicted.flash_written_bytes)}")
+
+
+def report_record(made: Report) -> dict[str, Any]:
+    """What was written where, and the plan's figures."""
+    files = {"page": made.page, "trace": made.trace}
+    return {
+        "bundle": str(made.bundle),
+        **{
+            key: file and {"path": str(file.path), "size_bytes": file.size_bytes}
+            for key, file in files.items()
+        },
+        "instructions": made.instructions,
+        "planned": {"peak_bytes": made.peak_bytes, "step_seconds": made.step_seconds, "source": "modelled"},
+    }
+
+
+def print_report(made: Report) -> None:
+    """One line a file."""
+    from daypack.spec import format_size
+
+    for file in (made.page, made.trace):
+        if file is not None:
+            print(f"{file.path}  {format_size(file.size_bytes)}")
 
 
 def step_record(event: StepEvent) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Pictures of a bundle's plan: one HTML page, one trace."""
