@@ -24,6 +24,7 @@ from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.planning import Options, Planned, plan_window
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
+from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import assemble
 from daypack.devices import Profile
@@ -151,6 +152,7 @@ def compile_step(
         )
         compiled = _compiled(out, planned, emission, options, time.monotonic() - began)
         write_description(folder, {**description, **_account(compiled, planned, profile)})
+        write_storyboard(folder, planned, compiled.peak_bytes)
         if fill:
             fill(folder, emission)
     tell("done", 1.0)
