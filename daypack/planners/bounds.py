@@ -54,6 +54,11 @@ def _forced_by(problem: Problem, pinned: set[int], worst: int) -> tuple[ForcedBy
     return tuple(sorted(forced, key=lambda value: (-value.size_bytes, value.id)))
 
 
+def cost_bound(problem: Problem, memory_bytes: int) -> float:
+    """Every node once: no plan costs less, whatever the budget."""
+    return sum(node.cost for node in problem.nodes if not problem.is_source(node.id))
+
+
 def infeasible(problem: Problem, memory_bytes: int, smallest_feasible_bytes: int) -> PlanInfeasible:
     """The error for a budget that nothing was found to fit."""
     bound = memory_bound(problem)

@@ -18,7 +18,7 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from daypack.planners.bounds import infeasible
+from daypack.planners.finish import finished, met_or_refused
 from daypack.planners.keep_all import keep_all
 from daypack.planners.plan import Instruction, Op, Plan, PlanOptions
 from daypack.planners.problem import Problem
@@ -26,6 +26,8 @@ from daypack.planners.schedule import Schedule, complete, given_order
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the pageable bytes that stay in memory, tried in turn."""
+MOST_LOADS_PER_NODE = 4
+"""A walk that loads more than this comes to no good plan, and may not end in reasonable time."""
 DEPTH_LIMIT = 200
 """Nodes that one missing value may bring back with it."""
 
@@ -40,16 +42,18 @@ def evict(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
     whole = complete(problem, given_order(problem))
     if whole.peak_bytes <= memory_bytes:
         return keep_all(problem, memory_bytes, options)
+    best = met_or_refused(problem, memory_bytes, lambda budget: best_eviction(problem, budget))
+    return finished(problem, memory_bytes, best, "evict", began)
+
+
+def best_eviction(problem: Problem, memory_bytes: int) -> Schedule | None:
+    """The cheapest schedule over the shares; None if no share fits."""
     best: Schedule | None = None
     for share in SHARES:
         found = _attempt(problem, memory_bytes, share)
         if found is not None and (best is None or found.cost < best.cost):
             best = found
-    if best is None:
-        raise infeasible(problem, memory_bytes, _smallest(problem, memory_bytes, whole.peak_bytes))
-    bound = sum(node.cost for node in problem.nodes)
-    seconds = time.monotonic() - began
-    return Plan(best.sequence, best.peak_bytes, best.cost, bound, best.cost <= bound, seconds, "evict")
+    return best
 
 
 def _attempt(problem: Problem, memory_bytes: int, share: float) -> Schedule | None:
@@ -60,18 +64,6 @@ def _attempt(problem: Problem, memory_bytes: int, share: float) -> Schedule | No
         return None
     schedule = complete(problem, loads)
     return schedule if schedule.peak_bytes <= memory_bytes else None
-
-
-def _smallest(problem: Problem, low: int, high: int) -> int:
-    """The smallest budget, to 1 %, for which everything paged still gives a plan."""
-    while high - low > max(high // 100, 1):
-        middle = (low + high) // 2
-        schedule = _attempt(problem, middle, 0.0)
-        if schedule is None:
-            low = middle
-        else:
-            high = min(middle, schedule.peak_bytes)
-    return high
 
 
 def _staying(problem: Problem, share: float) -> frozenset[int]:
@@ -108,6 +100,7 @@ class _Walk:
         """Loads of the whole window. Raises `_DoesNotFit`."""
         problem = self.problem
         self.live_bytes = problem.fixed_bytes
+        self.pinned.update(problem.once)
         for node in problem.nodes:
             if node.overwrites is not None:
                 self.pinned.update((node.id, node.overwrites))
@@ -138,7 +131,7 @@ class _Walk:
 
     def _compute(self, value: int, depth: int) -> None:
         """Have the operands, make room, compute."""
-        if depth > DEPTH_LIMIT:
+        if depth > DEPTH_LIMIT or len(self.loads) > MOST_LOADS_PER_NODE * len(self.problem.nodes):
             raise _DoesNotFit
         node = self.problem.nodes[value]
         for operand in node.operands:

@@ -30,7 +30,7 @@ from daypack.planners.problem import Node, NodeKind, Paging, Problem, ProblemErr
 PROBLEM_FORMAT = "daypack-problem/1"
 PLAN_FORMAT = "daypack-plan/1"
 
-_PROBLEM_KEYS = {"format", "nodes", "keep", "fixed_bytes", "paging"}
+_PROBLEM_KEYS = {"format", "nodes", "keep", "fixed_bytes", "paging", "once"}
 _NODE_KEYS = {"id", "name", "kind", "cost", "size_bytes", "workspace_bytes", "inputs", "overwrites"}
 _PAGING_KEYS = {"read_bytes_per_s", "write_bytes_per_s", "min_read_bytes", "pageable", "dirty"}
 _PLAN_KEYS = {
@@ -75,6 +75,7 @@ def parse_problem(text: str, where: str = "problem") -> Named:
             frozenset(table.many(f"{where}: keep", root.get("keep", []))),
             as_integer(f"{where}: fixed_bytes", root.get("fixed_bytes", 0)),
             _paging(f"{where}: paging", root.get("paging"), table),
+            frozenset(table.many(f"{where}: once", root.get("once", []))),
         )
     except ProblemError as error:
         raise ProblemError(f"{where}: {error.message}") from None
@@ -85,11 +86,13 @@ def problem_text(named: Named) -> str:
     """A problem as JSON, one node a line."""
     problem, ids = named.problem, named.ids
     lines = ",\n".join("  " + json.dumps(_node_row(node, ids), ensure_ascii=False) for node in problem.nodes)
-    rest = {
+    rest: dict[str, object] = {
         "keep": [ids[value] for value in sorted(problem.keep)],
         "fixed_bytes": problem.fixed_bytes,
         "paging": _paging_row(problem.paging, ids),
     }
+    if problem.once:
+        rest["once"] = [ids[value] for value in sorted(problem.once)]
     return f'{{"format": "{PROBLEM_FORMAT}", "nodes": [\n{lines}\n], ' + json.dumps(rest)[1:] + "\n"
 
 

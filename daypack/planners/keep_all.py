@@ -7,13 +7,18 @@ import time
 from daypack.planners.bounds import infeasible
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.problem import Problem
-from daypack.planners.schedule import complete, given_order
+from daypack.planners.schedule import Schedule, complete, given_order
+
+
+def keep_all_order(problem: Problem) -> Schedule:
+    """The schedule of the given order."""
+    return complete(problem, given_order(problem))
 
 
 def keep_all(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
     """Plan the given order; its cost is optimal. `PlanInfeasible` if its peak is above the budget."""
     began = time.monotonic()
-    schedule = complete(problem, given_order(problem))
+    schedule = keep_all_order(problem)
     if schedule.peak_bytes > memory_bytes:
         raise infeasible(problem, memory_bytes, schedule.peak_bytes)
     return Plan(

@@ -49,7 +49,7 @@ class Plan:
 class PlanOptions:
     """What a planner may spend. Same seed, same plan, unless the time limit is what ends the search."""
 
-    time_limit_s: float = 10.0
+    time_limit_s: float = 3.0
     threads: int = 1
     seed: int = 0
 

@@ -105,7 +105,9 @@ class Problem:
 
     ``keep`` names the values that must survive the window: a computed one is resident or on flash at the
     end, a source (or what overwrote it) ends where it began, so that the next window finds it there. A
-    source that is not kept is free after its last use, as any value is. Laws, checked on construction
+    source that is not kept is free after its last use, as any value is. ``once`` names the nodes that must
+    not be computed again, because they or their users change something in place; they still move in the
+    order, which edges alone decide (an empty node orders two others). Laws, checked on construction
     (`ProblemError`): ids are positions; inputs come earlier; sizes and costs are finite and not negative; a
     value is overwritten at most once, by a node of its size, after every other reader.
     """
@@ -114,6 +116,7 @@ class Problem:
     keep: frozenset[int] = frozenset()
     fixed_bytes: int = 0
     paging: Paging | None = None
+    once: frozenset[int] = frozenset()
     users: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -172,6 +175,7 @@ def _check_bytes(where: str, key: str, value: int) -> None:
 def _check_members(problem: Problem) -> None:
     _check_bytes("problem", "fixed_bytes", problem.fixed_bytes)
     _check_ids("keep", problem.keep, len(problem.nodes))
+    _check_ids("once", problem.once, len(problem.nodes))
     paging = problem.paging
     if paging is None:
         return

@@ -63,6 +63,7 @@ def complete(problem: Problem, loads: Sequence[Instruction]) -> Schedule:
 def _stays(problem: Problem, loads: Sequence[Instruction]) -> list[_Stay]:
     current: dict[int, _Stay] = {}
     stays: list[_Stay] = []
+    computed: set[int] = set()
     starts_on_flash = _starts_on_flash(problem, loads)
     for node in problem.nodes:
         if problem.is_source(node.id) and node.id not in starts_on_flash:
@@ -70,6 +71,12 @@ def _stays(problem: Problem, loads: Sequence[Instruction]) -> list[_Stay]:
             stays.append(current[node.id])
     for position, (op, value) in enumerate(loads):
         if op is Op.COMPUTE:
+            if value in computed and value in problem.once:
+                raise ProblemError(
+                    f"load {position} computes {value} ({problem.nodes[value].name!r}) again, "
+                    "which may be computed once only"
+                )
+            computed.add(value)
             _use_operands(problem, value, position, current)
         previous = current.get(value)
         if previous is not None:

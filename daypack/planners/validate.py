@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NOT_PAGEABLE = "not pageable"
     NOT_ON_FLASH = "not on flash"
     NEVER_COMPUTED = "never computed"
+    COMPUTED_AGAIN = "computed again"
     KEPT_VALUE_LOST = "kept value lost"
     OVER_BUDGET = "over budget"
     WRONG_PEAK = "wrong peak"
@@ -128,6 +129,8 @@ class _Walk:
             raise InvalidPlan(Reason.SOURCE_COMPUTED, f"{where}: {node.name!r} is a source")
         if value in self.resident:
             raise InvalidPlan(Reason.ALREADY_RESIDENT, where)
+        if value in self.computed and value in self.problem.once:
+            raise InvalidPlan(Reason.COMPUTED_AGAIN, f"{where}: {node.name!r} may be computed once only")
         wanted = set(node.inputs) | ({node.overwrites} if node.overwrites is not None else set[int]())
         for operand in sorted(wanted):
             if operand not in self.resident:

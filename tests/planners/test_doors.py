@@ -57,7 +57,7 @@ def test_an_infeasible_budget_is_an_answer(problem_path: Path, tmp_path: Path, m
         ({"time_limit_s": float("nan")}, "--time-limit must be at least 0, found nan"),
         ({"threads": 0}, "--threads must be at least 1, found 0"),
         ({"seed": -1}, "--seed must be at least 0, found -1"),
-        ({"planner": "best"}, "planner: 'best' is not one of keep-all"),
+        ({"planner": "best"}, "planner: 'best' is not one of auto, keep-all"),
     ],
 )
 def test_bad_arguments_are_refused(problem_path: Path, tmp_path: Path, arguments, message):

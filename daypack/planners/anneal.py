@@ -1,0 +1,163 @@
+"""Simulated annealing over sequences of loads with free order: what to recompute, what to page, and when.
+
+The idea is FastSA's (NeurIPS 2023): search whole node sequences rather than decisions in a fixed order. Here
+a state is kept with its memory profile (``native/anneal.c``), moves are local (shift a load, push it past its
+neighbours, load a value or a family of values again, remove a load, change how a value is paged), and memory
+above the budget is priced: cheap at first, so that the search may pass through states that do not fit, then
+more and more. It begins at the best plan of the fast planners.
+
+The number of moves follows from the time limit by a fixed rate: the same seed gives the same plan as long as
+the machine keeps up; the clock only cuts the search short.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from daypack.planners.anneal_state import State, Tables
+from daypack.planners.bounds import cost_bound, memory_bound
+from daypack.planners.finish import CLOSE, finished
+from daypack.planners.plan import Instruction, Op, Plan, PlanOptions
+from daypack.planners.portfolio import best_start, met_or_refused
+from daypack.planners.problem import Problem
+from daypack.planners.schedule import Schedule, complete, given_order
+
+MOVES_PER_S = 4_000_000
+"""Moves planned for a second of the time limit, divided by what a move touches and by how long spans are."""
+
+EPOCH_MOVES = 50_000
+
+ENOUGH_S_A_NODE = 0.04
+"""Seconds a node after which more search finds little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """One descent: temperature in mean node costs, price in mean node costs for a mean size over one load."""
+
+    share: float
+    hot: float
+    cold: float
+    cheap: float
+    dear: float
+
+
+SCHEDULE = (
+    Cooling(0.15, 0.1, 0.001, 1.0, 100.0),
+    Cooling(0.35, 0.1, 0.003, 0.003, 10.0),
+    Cooling(0.25, 0.05, 0.001, 0.1, 100.0),
+    Cooling(0.25, 0.02, 0.0005, 0.5, 1000.0),
+)
+
+
+def anneal(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
+    """The cheapest plan within the budget that the search meets; `PlanInfeasible` if it meets none."""
+    began = time.monotonic()
+    possible = memory_bound(problem).bound_bytes <= memory_bytes
+    found = annealed(problem, memory_bytes, options) if possible else None
+    if found is None:
+        found = met_or_refused(Tables(problem), memory_bytes)
+    return finished(problem, memory_bytes, found, "anneal", began)
+
+
+def annealed(problem: Problem, memory_bytes: int, options: PlanOptions) -> Schedule | None:
+    """The cheapest schedule that the search meets, its start included; None if none fits."""
+    began = time.monotonic()
+    bound = cost_bound(problem, memory_bytes)
+    tables = Tables(problem)
+    start = best_start(tables, memory_bytes)
+    if start is not None and start.cost <= bound * (1 + CLOSE):
+        return start
+    loads = list(given_order(problem)) if start is None else loads_of(start)
+    until = began + min(options.time_limit_s, ENOUGH_S_A_NODE * len(problem.nodes))
+    found = search(tables, memory_bytes, loads, until, options.seed)
+    return start if found is None else found
+
+
+def loads_of(schedule: Schedule) -> list[Instruction]:
+    """The computes and page-ins of a schedule."""
+    return [step for step in schedule.sequence if step.op in (Op.COMPUTE, Op.PAGE_IN)]
+
+
+def search(
+    tables: Tables, memory_bytes: int, loads: Sequence[Instruction], until: float, seed: int
+) -> Schedule | None:
+    """The cheapest schedule within the budget found from these loads before the clock passes ``until``."""
+    problem = tables.problem
+    bound = cost_bound(problem, memory_bytes)
+    best = complete(problem, loads)
+    if best.peak_bytes > memory_bytes:
+        best = None
+    random = np.array([2 * seed + 0x9E3779B97F4A7C15], dtype=np.uint64)
+    unit = _units(problem)
+    total = _moves(problem, len(loads), until - time.monotonic())
+    lowest = math.inf if best is None else best.cost
+    for epoch in _epochs(total):
+        if time.monotonic() >= until or lowest <= bound * (1 + CLOSE):
+            break
+        if epoch.restart and best is not None:
+            loads = loads_of(best)
+        state = State(tables, loads, memory_bytes, random)
+        cost = state.move(
+            epoch.moves,
+            epoch.temperature * unit.cost,
+            epoch.ratio,
+            epoch.price * unit.cost / unit.bytes,
+            lowest,
+        )
+        loads = state.loads()
+        if cost < lowest:
+            lowest = cost
+            best = complete(problem, state.best_loads())
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    cost: float
+    bytes: float
+
+
+def _units(problem: Problem) -> _Units:
+    computed = [node for node in problem.nodes if not problem.is_source(node.id)]
+    count = max(1, len(computed))
+    cost = sum(node.cost for node in computed) / count
+    size = sum(node.size_bytes for node in computed) / count
+    return _Units(cost or 1.0, size or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    restart: bool
+    moves: int
+    temperature: float
+    ratio: float
+    price: float
+
+
+def _moves(problem: Problem, loads: int, seconds: float) -> int:
+    edges = sum(len(node.operands) for node in problem.nodes)
+    touched = 1 + edges / max(1, len(problem.nodes))
+    return int(max(0.0, seconds) * MOVES_PER_S / (touched * (0.5 + loads / 1500)))
+
+
+def _epochs(total: int) -> Iterator[_Epoch]:
+    """Each cooling of the schedule in epochs; state and slots are made anew between them."""
+    for number, cooling in enumerate(SCHEDULE):
+        moves = int(total * cooling.share)
+        count = max(8, min(60, moves // EPOCH_MOVES))
+        each = max(1, moves // count)
+        for index in range(count):
+            done = index / count
+            yield _Epoch(
+                number > 0 and index == 0,
+                each,
+                cooling.hot * (cooling.cold / cooling.hot) ** done,
+                (cooling.cold / cooling.hot) ** (1 / count / each),
+                cooling.cheap * (cooling.dear / cooling.cheap) ** done,
+            )
