@@ -1,8 +1,10 @@
 """Window + plan → arena offsets and the instruction stream.
 
 The planner speaks of nodes; here every array gets its place. A node's stay in memory is one buffer, which an
-overwriting node continues; a node with several outputs has one buffer an output, each ending at its own last
-use. The layout is judged by `planners.validate` before anything is emitted.
+overwriting node continues; a node with several arrays has one row of the layout for each, which ends at its
+own last use. The layout is judged by `planners.validate` before anything is emitted. Transfers run beside the
+kernels: a wait stands before the first instruction that uses what a fetch fills or changes what a store
+writes out.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from daypack.compiler.project import Projection, fresh_outputs, padded
+from daypack.compiler.project import Projection, padded
+from daypack.compiler.transfers import Memory, Move, Moves, moves_of
+from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
 from daypack.planners.layout import Buffer, lay_out
 from daypack.planners.lifetimes import Lifetimes, lifetimes
@@ -20,29 +24,21 @@ from daypack.runtime import plan_file as pf
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
+class Page:
+    """A transfer of one array. `item` says where in the weights or the state; the swap has offsets."""
 
-    `resident`: weights items that the setup loads. `stream` is the window's instructions, in which reads of
-    weights still lack their place in the file; `instructions` gives it to them.
-    """
+    fetch: bool
+    file: pf.FileKind
+    item: int
+    offset_bytes: int
+    size_bytes: int
+    swap_offset_bytes: int
 
-    offsets: Mapping[int, int]
-    arena_bytes: int
-    max_load_bytes: int
-    resident: frozenset[int]
-    stream: tuple[Streamed, ...]
-
-    def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
-        """The stream with file offsets: `places[item]` is where a weights item lies in weights.bin."""
-        return tuple(
-            pf.Read(pf.FileKind.WEIGHTS, places[i.item], i.offset_bytes, i.size_bytes)
-            if isinstance(i, Page)
-            else i.instruction(places[i.item])
-            if isinstance(i, Lookup)
-            else i
-            for i in self.stream
-        )
+    def instruction(self, places: Mapping[int, int]) -> pf.Fetch | pf.Store:
+        """With the array at this place of its file."""
+        made = pf.Fetch if self.fetch else pf.Store
+        place = self.swap_offset_bytes if self.file is pf.FileKind.SWAP else places[self.item]
+        return made(self.file, place, self.offset_bytes, self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +52,11 @@ class Lookup:
     ids_count: int
     arena_offset_bytes: int
 
-    def instruction(self, file_offset_bytes: int) -> pf.Rows:
+    def instruction(self, places: Mapping[int, int]) -> pf.Rows:
         """With the matrix at this place of the weights file."""
         return pf.Rows(
             pf.FileKind.WEIGHTS,
-            file_offset_bytes,
+            places[self.item],
             self.row_bytes,
             self.row_count,
             self.ids_offset_bytes,
@@ -69,23 +65,51 @@ class Lookup:
         )
 
 
+Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | pf.Wait | Page | Lookup
+
+
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Read a weights item into the arena."""
+class Applied:
+    """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
 
-    item: int
-    offset_bytes: int
-    size_bytes: int
+    A state item without an offset is paged: the stream reads and writes it. `resident`: weights items that
+    the setup loads. `stream` is the window's instructions, in which transfers still lack their place in the
+    file; `instructions` gives it to them.
+    """
 
+    offsets: Mapping[int, int]
+    arena_bytes: int
+    max_load_bytes: int
+    swap_bytes: int
+    resident: frozenset[int]
+    stream: tuple[Streamed, ...]
 
-Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | Page | Lookup
+    def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
+        """The stream with file offsets: `places[item]` is where an item lies in weights or state."""
+        return tuple(i.instruction(places) if isinstance(i, Page | Lookup) else i for i in self.stream)
+
+    @property
+    def pages_state(self) -> bool:
+        """Whether the stream reads or writes the state's file: it is then saved every step."""
+        return any(
+            isinstance(i, Page) and i.file in (pf.FileKind.STATE, pf.FileKind.NEXT) for i in self.stream
+        )
+
+    def moved_bytes(self, *, fetch: bool) -> int:
+        """Bytes that a step's transfers read, or write."""
+        return sum(i.size_bytes for i in self.stream if isinstance(i, Page) and i.fetch == fetch)
 
 
 def apply_plan(
     window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]
 ) -> Applied:
-    """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes."""
-    return _Placement(window, projection, plan, workspaces, lifetimes(projection.problem, plan)).run()
+    """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
+
+    Every source that is resident at the start of the plan stays where it is to the end (`planners.overlap`
+    makes it so).
+    """
+    lives = lifetimes(projection.problem, plan)
+    return _Placement(window, projection, plan, workspaces, lives, Memory(window, projection)).run()
 
 
 @dataclass(slots=True)
@@ -95,66 +119,68 @@ class _Placement:
     plan: Plan
     workspaces: list[tuple[int, ...]]
     lives: Lifetimes
+    memory: Memory
     rows: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
-    stay: dict[int, int] = field(default_factory=dict[int, int])  # buffer of a stay → row
-    part: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])  # + item → row
+    part: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])  # buffer, part → row
     space: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
-
     beside: dict[int, int] = field(default_factory=dict[int, int])  # satellite → row
-    firsts: dict[int, int] = field(default_factory=dict[int, int])
+    at_time: dict[int, dict[int, int]] = field(default_factory=dict[int, dict[int, int]])
 
     def run(self) -> Applied:
-        self._trace_firsts()
-        self._rows()
+        uses = self._last_uses()
+        moves = moves_of(self.window, self.projection, self.plan, self.lives, self.memory, uses)
+        self._rows(uses, moves)
         buffers = [Buffer(n, low, high, size) for n, (low, high, size) in enumerate(self.rows)]
         layout = lay_out(buffers)
         validate_layout(buffers, layout)
-        stream = self._stream(layout.offsets)
+        stream = _Stream(self, layout.offsets, moves).run()
         offsets, resident = self._ends(layout.offsets)
-        return Applied(offsets, layout.total_bytes, layout.max_load_bytes, resident, tuple(stream))
+        return Applied(
+            offsets, layout.total_bytes, layout.max_load_bytes, moves.swap_bytes, resident, tuple(stream)
+        )
 
-    def _trace_firsts(self) -> None:
-        for call in self.window.calls:
-            for new, old in call.overwrites.items():
-                if self.projection.node_of[new] == self.projection.node_of[old]:
-                    self.firsts[new] = self._first(old)
-
-    def _call(self, node: int) -> Call:
+    def call(self, node: int) -> Call:
         return self.window.calls[self.projection.call_of[node]]
 
-    def _first(self, item: int) -> int:
-        """The item in whose memory, within a node's, this one lies: the one it overwrote in place."""
-        return self.firsts.get(item, item)
+    # ---- rows of the layout ----
 
-    def _split(self, node: int) -> bool:
-        """Whether a node's memory is several arrays with lives of their own."""
-        return len(fresh_outputs(self.window, self._call(node))) > 1
-
-    def _rows(self) -> None:
-        """One row (first, end, bytes) for every buffer of the layout."""
-        opened = self._opened()
-        last = self._last_reads()
-        for number, buffer in enumerate(self.lives.buffers):
-            node = opened.get(number)
-            if node is None or not self._split(node):
-                self.stay[number] = len(self.rows)
-                self.rows.append((buffer.lower, buffer.upper, buffer.size_bytes))
-                continue
-            for item in fresh_outputs(self.window, self._call(node)):
-                end = last.get((number, item), buffer.lower + 1)
-                self.part[(number, item)] = len(self.rows)
-                self.rows.append((buffer.lower, end, padded(self.window.items[item].size_bytes)))
+    def _rows(self, uses: Mapping[tuple[int, int], int], moves: Moves) -> None:
+        """One row (first, end, bytes) for every array of every stay, workspace and small result."""
+        for number, node in self._opened().items():
+            buffer = self.lives.buffers[number]
+            parts = self.memory.parts(node)
+            whole = len(parts) == 1 or self.projection.problem.is_source(self.memory.root(node))
+            for part in parts:
+                end = buffer.upper if whole else uses.get((number, part))
+                if (number, part) in moves.stored:
+                    end = buffer.upper
+                if end is None:  # computed and never used, or not read back
+                    end = buffer.lower + 1
+                self.part[(number, part)] = len(self.rows)
+                self.rows.append((buffer.lower, end, padded(self.window.items[part].size_bytes)))
         self._workspace_rows()
         self._satellite_rows()
+
+    def _opened(self) -> dict[int, int]:
+        """Buffer → the node whose value opens it."""
+        opened = {buffer: node for node, buffer in self.lives.initial.items()}
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op in (Op.COMPUTE, Op.PAGE_IN):
+                opened.setdefault(self.lives.operands[time][value], value)
+        return opened
+
+    def _workspace_rows(self) -> None:
+        for time, (op, value) in enumerate(self.plan.sequence):
+            if op is Op.COMPUTE and value in self.projection.call_of:
+                for k, size in enumerate(self.workspaces[self.projection.call_of[value]]):
+                    self.space[(time, k)] = len(self.rows)
+                    self.rows.append((time, time + 1, padded(size)))
 
     def _satellite_rows(self) -> None:
         """Small results live from the first call that makes them to the last that reads them."""
         spans: dict[int, tuple[int, int]] = {}
-        for time, (op, value) in enumerate(self.plan.sequence):
-            if op is not Op.COMPUTE or value not in self.projection.call_of:
-                continue
-            call = self._call(value)
-            for item in {self._first(i) for i in (*call.inputs, *call.outputs)}:
+        for time, call in self._calls():
+            for item in {self.memory.part(i) for i in (*call.inputs, *call.outputs)}:
                 if item in self.projection.satellites:
                     spans[item] = (spans.get(item, (time, 0))[0], time + 1)
         for item in self._results():
@@ -164,110 +190,132 @@ class _Placement:
             self.beside[item] = len(self.rows)
             self.rows.append((first, end, padded(self.window.items[item].size_bytes)))
 
-    def _opened(self) -> dict[int, int]:
-        """Buffer → the node whose compute opens it."""
-        opened: dict[int, int] = {}
-        for time, (op, value) in enumerate(self.plan.sequence):
-            if op is Op.COMPUTE and value in self.projection.call_of:
-                opened.setdefault(self.lives.operands[time][value], value)
-        return opened
+    def _calls(self) -> list[tuple[int, Call]]:
+        return [
+            (time, self.call(value))
+            for time, (op, value) in enumerate(self.plan.sequence)
+            if op is Op.COMPUTE and value in self.projection.call_of
+        ]
 
-    def _last_reads(self) -> dict[tuple[int, int], int]:
-        """(buffer, item) → one past the last instruction that reads the item there."""
+    def _last_uses(self) -> dict[tuple[int, int], int]:
+        """(buffer, part) → one past the last instruction that uses the array there."""
         last: dict[tuple[int, int], int] = {}
-        for time, (op, value) in enumerate(self.plan.sequence):
-            if op is Op.COMPUTE and value in self.projection.call_of:
-                call = self._call(value)
-                for item in (*call.inputs, *call.overwrites.values()):
-                    if item not in self.projection.satellites:
-                        last[(self._buffer(time, item), self._first(item))] = time + 1
+        for time, call in self._calls():
+            for item in (*call.inputs, *call.overwrites.values()):
+                part = self.memory.part(item)
+                if part not in self.projection.satellites:
+                    last[(self._buffer(time, part), part)] = time + 1
         for item in self._results():
-            if item in self.projection.satellites:
-                continue
-            buffer = self.lives.final[self.projection.node_of[item]]
-            last[(buffer, self._first(item))] = len(self.plan.sequence)
+            part = self.memory.part(item)
+            if part not in self.projection.satellites:
+                last[(self._buffer(None, part), part)] = len(self.plan.sequence)
         return last
 
     def _results(self) -> list[int]:
         """What is read after the window: the loss and the weight."""
         return [self.window.loss, self.window.weight]
 
-    def _buffer(self, time: int, item: int) -> int:
-        return self.lives.operands[time][self.projection.node_of[item]]
+    # ---- places ----
 
-    def _workspace_rows(self) -> None:
-        """A node's workspace buffer is replaced by one row for each workspace of its kernel."""
-        for time, (op, value) in enumerate(self.plan.sequence):
-            number = self.lives.workspace[time]
-            if op is not Op.COMPUTE or number is None:
-                continue
-            sizes = self.workspaces[self.projection.call_of[value]]
-            for k, size in enumerate(sizes):
-                self.space[(time, k)] = len(self.rows)
-                self.rows.append((time, time + 1, padded(size)))
-            row = self.stay[number]
-            self.rows[row] = (time, time + 1, 0)
+    def _buffer(self, time: int | None, part: int) -> int:
+        """The buffer of an array at an instruction, or at the end of the plan (None)."""
+        key = -1 if time is None else time
+        if key not in self.at_time:
+            found = self.lives.final if time is None else self.lives.operands[time]
+            self.at_time[key] = {self.memory.root(node): buffer for node, buffer in found.items()}
+        return self.at_time[key][self.memory.owner[part]]
 
-    # ---- instructions ----
-
-    def _place(self, offsets: tuple[int, ...], time: int | None, item: int) -> int:
-        """The offset of an item at an instruction, or at the end of the plan (None)."""
-        first = self._first(item)
-        if first in self.beside:
-            return offsets[self.beside[first]]
-        buffer = self.lives.final[self.projection.node_of[item]] if time is None else self._buffer(time, item)
-        row = self.part.get((buffer, first))
-        return offsets[self.stay[buffer] if row is None else row]
-
-    def _stream(self, offsets: tuple[int, ...]) -> list[Streamed]:
-        stream: list[Streamed] = []
-        stream += self._cleared(offsets)
-        for time, (op, value) in enumerate(self.plan.sequence):
-            if op is Op.PAGE_IN:
-                item = self.window.items[self.projection.source_of[value]]
-                place = offsets[self.stay[self.lives.operands[time][value]]]
-                stream.append(Page(item.id, place, item.size_bytes))
-            elif op is Op.COMPUTE and value in self.projection.call_of:
-                stream.append(self._instruction(offsets, time, value))
-        stream.append(pf.EndShard())
-        return stream
-
-    def _cleared(self, offsets: tuple[int, ...]) -> list[pf.Zero]:
-        """Running sums start at zero."""
-        return [
-            pf.Zero(offsets[self.stay[self.lives.initial[node]]], self.window.items[item].size_bytes)
-            for node, item in self.projection.source_of.items()
-            if self.window.items[item].origin is Origin.ZERO and node in self.lives.initial
-        ]
-
-    def _instruction(self, offsets: tuple[int, ...], time: int, node: int) -> pf.Call | pf.Batch | Lookup:
-        call = self._call(node)
-
-        def at(item: int) -> int:
-            return self._place(offsets, time, item)
-
-        outputs = tuple(at(o) for o in call.outputs)
-        if call.kind is CallKind.BATCH:
-            return pf.Batch(call.micro, outputs)
-        if call.kind is CallKind.ROWS:
-            table, ids = self.window.items[call.table], self.window.items[call.inputs[0]]
-            rows = table.shape[0]
-            size = table.size_bytes // rows
-            count = ids.size_bytes // 4
-            return Lookup(table.id, size, rows, at(ids.id), count, outputs[0])
-        spaces = self.workspaces[self.projection.call_of[node]]
-        extra = tuple(offsets[self.space[(time, k)]] for k in range(len(spaces)))
-        return pf.Call(call.kernel, (*(at(i) for i in call.inputs), *outputs, *extra))
+    def row(self, time: int | None, item: int) -> int:
+        """The row of an item's memory at an instruction, or at the end of the plan (None)."""
+        part = self.memory.part(item)
+        return self.beside[part] if part in self.beside else self.part[(self._buffer(time, part), part)]
 
     def _ends(self, offsets: tuple[int, ...]) -> tuple[dict[int, int], frozenset[int]]:
         """Where persistent arrays lie when the window begins, and its results when it ends."""
         found: dict[int, int] = {}
         resident: set[int] = set()
-        for node, item in self.projection.source_of.items():
-            if node in self.lives.initial:
-                found[item] = offsets[self.stay[self.lives.initial[node]]]
-                if self.window.items[item].origin is Origin.WEIGHTS:
-                    resident.add(item)
+        kept = {self.memory.root(value): buffer for value, buffer in self.lives.final.items()}
+        for node, buffer in self.lives.initial.items():
+            if kept.get(node, buffer) != buffer:
+                raise ValueError(
+                    f"{self.projection.problem.nodes[node].name}: it does not end where it began"
+                )
+            for part in self.memory.parts(node):
+                found[part] = offsets[self.part[(buffer, part)]]
+                if self.window.items[part].origin is Origin.WEIGHTS:
+                    resident.add(part)
         for item in self._results():
-            found[item] = self._place(offsets, None, item)
+            found[item] = offsets[self.row(None, item)]
         return found, frozenset(resident)
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The instructions, each after the waits it needs."""
+
+    placement: _Placement
+    offsets: tuple[int, ...]
+    moves: Moves
+    waits: Waits = field(default_factory=Waits)
+    stream: list[Streamed] = field(default_factory=list[Streamed])
+
+    def run(self) -> list[Streamed]:
+        projection = self.placement.projection
+        for time, (op, value) in enumerate(self.placement.plan.sequence):
+            self._transfers(self.moves.at.get(time, ()))
+            if op is Op.COMPUTE and value in projection.call_of:
+                self._call(time, value)
+            elif op is Op.COMPUTE and value in projection.zeros:
+                (item,) = projection.parts[value]
+                place, size = self._at(time, item)
+                self._wait([], [(place, size)])
+                self.stream.append(pf.Zero(place, size))
+            self._transfers(self.moves.after.get(time, ()))
+        self.stream.append(pf.EndShard())
+        return self.stream
+
+    def _transfers(self, moves: tuple[Move, ...]) -> None:
+        for move in moves:
+            place = self.offsets[self.placement.part[(move.buffer, move.part)]]
+            size = self.placement.window.items[move.part].size_bytes
+            if size:
+                self.waits.begin(place, place + size, fetch=move.fetch)
+                self.stream.append(
+                    Page(move.fetch, move.file, move.part, place, size, move.swap_offset_bytes)
+                )
+
+    def _at(self, time: int, item: int) -> tuple[int, int]:
+        """(offset, bytes) of an item."""
+        offset = self.offsets[self.placement.row(time, item)]
+        return offset, self.placement.window.items[item].size_bytes
+
+    def _wait(self, reads: list[tuple[int, int]], writes: list[tuple[int, int]]) -> None:
+        transfers = self.waits.needed(reads, writes)
+        if transfers:
+            self.stream.append(pf.Wait(transfers))
+
+    def _call(self, time: int, node: int) -> None:
+        placement = self.placement
+        call = placement.call(node)
+        inputs = [self._at(time, i) for i in call.inputs]
+        outputs = [self._at(time, o) for o in call.outputs]
+        sizes = placement.workspaces[placement.projection.call_of[node]]
+        spaces = [(self.offsets[placement.space[(time, k)]], size) for k, size in enumerate(sizes)]
+        self._wait(inputs, [*outputs, *spaces])
+        self.stream.append(self._instruction(call, inputs, outputs, spaces))
+
+    def _instruction(
+        self,
+        call: Call,
+        inputs: list[tuple[int, int]],
+        outputs: list[tuple[int, int]],
+        spaces: list[tuple[int, int]],
+    ) -> pf.Call | pf.Batch | Lookup:
+        if call.kind is CallKind.BATCH:
+            return pf.Batch(call.micro, tuple(offset for offset, _ in outputs))
+        if call.kind is CallKind.ROWS:
+            table = self.placement.window.items[call.table]
+            (ids, ids_bytes), (place, _) = inputs[0], outputs[0]
+            rows = table.shape[0]
+            return Lookup(table.id, table.size_bytes // rows, rows, ids, ids_bytes // 4, place)
+        return pf.Call(call.kernel, tuple(offset for offset, _ in (*inputs, *outputs, *spaces)))

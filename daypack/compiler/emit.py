@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +17,14 @@ from daypack.compiler.graph import Role
 from daypack.compiler.interpret import numpy_dtype
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.step import STEP, InitialState, InputRange
+from daypack.compiler.text import render
 from daypack.compiler.window import Window
 from daypack.devices import Profile
 from daypack.errors import SpecError
 from daypack.runtime import plan_file as pf
 from daypack.runtime.build import build_engine
 from daypack.runtime.plan_format import write_plan
-from daypack.runtime.state_file import CODE_OF_NUMPY, state_layout, write_state
+from daypack.runtime.state_file import CODE_OF_NUMPY, NO_ID, state_layout, write_state
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[str], Array]
@@ -37,6 +39,13 @@ class Emission:
     plan_bytes: int
     engine_bytes: int
     weights_bytes: int
+
+    @property
+    def saved_bytes(self) -> int:
+        """What saving writes a step besides the plan's stores."""
+        pieces = [piece for tensor in self.plan.state for piece in tensor.pieces]
+        kept = sum(piece.size_bytes for piece in pieces if piece.arena_offset_bytes is not None)
+        return kept // self.plan.save_steps
 
 
 def emit(
@@ -54,7 +63,10 @@ def emit(
     save_steps: int,
     object_code: bytes,
 ) -> Emission:
-    """Write plan.bin, engine, weights.bin and state.safetensors into `folder`."""
+    """Write plan.bin, engine, weights.bin and state.safetensors into `folder`.
+
+    A plan that pages the state is saved every step, whatever `save_steps` says.
+    """
     kernels = _kernels(table)
     scratch = max((k.code.scratch_bytes for k in table.kernels), default=0)
     engine = build_engine(
@@ -64,8 +76,17 @@ def emit(
         scratch_bytes=scratch,
         out=folder / "engine",
     )
-    places = _write_weights(folder / "weights.bin", window, read)
-    state = _state(window, applied)
+    frozen = hashlib.sha256()
+    places = _write_weights(folder / "weights.bin", window, read, frozen.update)
+    tensors = _tensors(window)
+    state = tuple(_state_tensor(window, applied, name, items) for name, items in tensors.items())
+    update = _update_text(window, table)
+
+    def identify(initial: bytes) -> str:
+        return hashlib.sha256(initial + frozen.digest() + update.encode()).hexdigest()
+
+    arrays = _InitialArrays(window, state, tensors, read, optimizer, mutable)
+    state_id = write_state(folder / "state.safetensors", state, arrays, identify)
     plan = pf.PlanFile(
         target_arch=profile.arch,
         cpu_features=profile.cpu_features,
@@ -73,20 +94,20 @@ def emit(
         scratch_bytes=scratch,
         budget_bytes=budget_bytes,
         window=len(window.batches),
-        save_steps=save_steps,
+        save_steps=1 if applied.pages_state else save_steps,
         kernels=kernels,
-        setup=tuple(_setup(window, applied, places, state)),
-        steps=applied.instructions(places),
+        setup=tuple(_setup(window, applied, places)),
+        steps=applied.instructions(places | _state_places(window, state, tensors)),
         inputs=_inputs(window, ranges),
         state=state,
         loss_offset_bytes=applied.offsets[window.loss],
         weight_offset_bytes=applied.offsets[window.weight],
         step_offset_bytes=applied.offsets[window.state[STEP][0]],
         kernel_id=engine.kernel_id,
+        state_id=state_id,
     )
     raw = write_plan(plan)
     (folder / "plan.bin").write_bytes(raw)
-    write_state(folder / "state.safetensors", state, _InitialArrays(window, read, optimizer, mutable))
     return Emission(plan, len(raw), engine.size_bytes, (folder / "weights.bin").stat().st_size)
 
 
@@ -102,17 +123,22 @@ def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
     return tuple(kernels)
 
 
-def _write_weights(path: Path, window: Window, read: Read) -> dict[int, int]:
+Hash = Callable[[Any], None]
+
+
+def _write_weights(path: Path, window: Window, read: Read, hashed: Hash) -> dict[int, int]:
     """Frozen arrays and constants at multiples of 64 bytes, in the order of first use; item → offset.
 
-    Parts `NAME[a:b]` of an array follow each other, so the array is read once; a matrix on flash that also
-    has parts in memory is stored once.
+    `hashed` is given the bytes of every frozen array, but not where they lie. Parts `NAME[a:b]` of an array
+    follow each other, so the array is read once; a matrix on flash that also has parts in memory is stored
+    once.
     """
     places: dict[int, int] = {}
     with path.open("wb") as file:
         for name, items in _by_array(window).items():
             array = checked(read(name), name)
             whole = any(window.items[i].name == name for i in items)
+            hashed(_raw(array))
             start = _append(file, array) if whole else 0
             for i in items:
                 item = window.items[i]
@@ -128,9 +154,14 @@ def _write_weights(path: Path, window: Window, read: Read) -> dict[int, int]:
 def _append(file: BinaryIO, array: Array) -> int:
     """Write an array at the next multiple of 64 bytes; returns where."""
     start = file.tell()
-    file.write(np.ascontiguousarray(array).tobytes() if array.size == 0 else np.ascontiguousarray(array).data)
+    file.write(_raw(array))
     file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
     return start
+
+
+def _raw(array: Array) -> memoryview:
+    """The bytes of an array."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 _PART = re.compile(r"(.*)\[(\d+):(\d+)\]$")
@@ -138,8 +169,13 @@ _PART = re.compile(r"(.*)\[(\d+):(\d+)\]$")
 
 def _by_array(window: Window) -> dict[str, list[int]]:
     """Array → the items that are it or a part of it, in order of first use."""
+    return _grouped(window.weights.items())
+
+
+def _grouped(named: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    """Array → items, where an item may be the rows [a, b) of an array: `NAME[a:b]`."""
     found: dict[str, list[int]] = {}
-    for item, name in window.weights.items():
+    for item, name in named:
         match = _PART.match(name)
         found.setdefault(match[1] if match else name, []).append(item)
     return found
@@ -171,27 +207,60 @@ def checked(array: Array, name: str) -> Array:
     return array
 
 
-def _state(window: Window, applied: Applied) -> tuple[pf.StateTensor, ...]:
-    tensors: list[pf.StateTensor] = []
-    for name, (first, _) in window.state.items():
-        item = window.items[first]
-        code = CODE_OF_NUMPY[item.dtype]
-        tensors.append(pf.StateTensor(name, code, item.shape, applied.offsets[first]))
-    # safetensors lists larger elements first so that every array is aligned.
-    return tuple(sorted(tensors, key=lambda t: (-pf.DTYPE_BYTES[t.dtype], t.name)))
+def _tensors(window: Window) -> dict[str, list[int]]:
+    """Published name → the state's items of that name, in the order of the file: parts by their rows.
+
+    safetensors lists larger elements first so that every array is aligned.
+    """
+    found = _grouped((first, name) for name, (first, _) in window.state.items())
+    names = {first: name for name, (first, _) in window.state.items()}
+    for items in found.values():
+        items.sort(key=lambda i: _first_row(names[i]))
+    code = {name: CODE_OF_NUMPY[window.items[items[0]].dtype] for name, items in found.items()}
+    return {name: found[name] for name in sorted(found, key=lambda name: (-pf.DTYPE_BYTES[code[name]], name))}
 
 
-def _setup(
-    window: Window, applied: Applied, places: Mapping[int, int], state: tuple[pf.StateTensor, ...]
-) -> Iterator[pf.Instr]:
+def _first_row(name: str) -> int:
+    match = _PART.match(name)
+    return int(match[2]) if match else 0
+
+
+def _state_tensor(window: Window, applied: Applied, name: str, numbers: list[int]) -> pf.StateTensor:
+    """One published array, in one piece or in parts."""
+    items = [window.items[i] for i in numbers]
+    code = CODE_OF_NUMPY[items[0].dtype]
+    if len(items) == 1:
+        return pf.StateTensor(name, code, items[0].shape, applied.offsets.get(items[0].id))
+    parts = tuple(pf.StatePiece(applied.offsets.get(i.id), i.size_bytes) for i in items)
+    shape = (sum(i.shape[0] for i in items), *items[0].shape[1:])
+    return pf.StateTensor(name, code, shape, None, parts)
+
+
+def _state_places(
+    window: Window, state: tuple[pf.StateTensor, ...], tensors: Mapping[str, list[int]]
+) -> dict[int, int]:
+    """State item → offset in the state's file."""
+    places: dict[int, int] = {}
+    for tensor, start in zip(state, state_layout(state, NO_ID).offsets_bytes, strict=True):
+        offset = start
+        for item in tensors[tensor.name]:
+            places[item] = offset
+            offset += window.items[item].size_bytes
+    return places
+
+
+def _setup(window: Window, applied: Applied, places: Mapping[int, int]) -> Iterator[pf.Instr]:
+    """Weights that stay; what stays of the state the engine reads by its records."""
     for item, offset in sorted(places.items(), key=lambda p: p[1]):
         size = window.items[item].size_bytes
         if size and item in applied.resident:
             yield pf.Read(pf.FileKind.WEIGHTS, offset, applied.offsets[item], size)
-    layout = state_layout(state)
-    for tensor, offset in zip(state, layout.offsets_bytes, strict=True):
-        if tensor.size_bytes:
-            yield pf.Read(pf.FileKind.STATE, offset, tensor.arena_offset_bytes, tensor.size_bytes)
+
+
+def _update_text(window: Window, table: KernelTable) -> str:
+    """What the update computes, whatever the processor and the micro-batches: its kernels in order."""
+    update = [c for c in window.calls if c.micro == len(window.batches) and c.kernel >= 0]
+    return "\n".join(render(table.kernels[call.kernel].body) for call in update)
 
 
 def _inputs(window: Window, ranges: Mapping[str, InputRange]) -> tuple[pf.BatchInput, ...]:
@@ -210,14 +279,22 @@ class _InitialArrays(Mapping[str, Array]):
     """Generation 0 of the state, one array in memory at a time."""
 
     def __init__(
-        self, window: Window, read: Read, optimizer: InitialState, mutable: Mapping[str, Array]
+        self,
+        window: Window,
+        state: tuple[pf.StateTensor, ...],
+        tensors: Mapping[str, list[int]],
+        read: Read,
+        optimizer: InitialState,
+        mutable: Mapping[str, Array],
     ) -> None:
         self._window, self._read, self._optimizer, self._mutable = window, read, optimizer, mutable
+        self._shapes = {tensor.name: tensor.shape for tensor in state}
+        self._first = {name: window.items[items[0]] for name, items in tensors.items()}
 
     def __getitem__(self, name: str) -> Array:
-        item = self._window.items[self._window.state[name][0]]
+        item = self._first[name]
         array = checked(self._array(name, item.role), name)
-        _same_shape(array, name, item.shape, item.dtype)
+        _same_shape(array, name, self._shapes[name], item.dtype)
         return array
 
     def _array(self, name: str, role: Role) -> Array:
@@ -230,10 +307,10 @@ class _InitialArrays(Mapping[str, Array]):
         return self._optimizer.array(name.replace("opt/", "opt:", 1))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._window.state)
+        return iter(self._first)
 
     def __len__(self) -> int:
-        return len(self._window.state)
+        return len(self._first)
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:

@@ -21,4 +21,5 @@ def engine_overhead_bytes(*, threads: int, scratch_bytes: int, plan_bytes: int, 
     The engine insists that arena + overhead is at most the plan's budget, taking fewer threads when it must.
     """
     scratch = scratch_bytes + -scratch_bytes % ALIGNMENT_BYTES
-    return BASE_BYTES + plan_bytes + engine_bytes + threads * (scratch + THREAD_BYTES)
+    pager = THREAD_BYTES
+    return BASE_BYTES + plan_bytes + engine_bytes + threads * (scratch + THREAD_BYTES) + pager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from daypack.errors import BundleError, SpecError
-from daypack.runtime.plan_file import FileKind, PlanFile, Read
+from daypack.runtime.plan_file import Fetch, FileKind, PlanFile, Read
 from daypack.runtime.plan_format import read_plan
 from daypack.runtime.state_file import check_state
 
@@ -139,7 +139,7 @@ def read_bundle(directory: Path) -> Bundle:
     """
     files = verify_manifest(directory)
     plan = read_bundle_plan(directory)
-    check_state(directory / "state.safetensors", plan.state)
+    check_state(directory / "state.safetensors", plan.state, plan.state_id)
     _check_weights(directory / "weights.bin", plan)
     return Bundle(directory, files, plan, _read_description(directory / "bundle.json"))
 
@@ -223,7 +223,7 @@ def _check_weights(path: Path, plan: PlanFile) -> None:
     ends = [
         instruction.file_offset_bytes + instruction.size_bytes
         for instruction in (*plan.setup, *plan.steps)
-        if isinstance(instruction, Read) and instruction.file is FileKind.WEIGHTS
+        if isinstance(instruction, Read | Fetch) and instruction.file is FileKind.WEIGHTS
     ]
     needed, found = max(ends, default=0), path.stat().st_size
     if found < needed:

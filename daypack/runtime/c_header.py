@@ -16,6 +16,7 @@ from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, FileKind
 from daypack.runtime.plan_records import (
     MAGIC,
     MAX_THREADS,
+    NOT_RESIDENT,
     SECTIONS,
     STRUCTS,
     VERSION_MAJOR,
@@ -63,6 +64,7 @@ def _constants() -> str:
         f"#define DAYPACK_PLAN_VERSION_MINOR {VERSION_MINOR}u\n"
         f"#define DAYPACK_ALIGNMENT_BYTES {ALIGNMENT_BYTES}u\n"
         f"#define DAYPACK_MAX_THREADS {MAX_THREADS}u\n"
+        f"#define DAYPACK_NOT_RESIDENT {NOT_RESIDENT:#x}u\n"
         f"#define DAYPACK_SECTION_COUNT {len(SECTIONS)}u\n"
     )
 

@@ -6,6 +6,7 @@ message at the place of the mistake. Every failure is a `BundleError` that names
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -18,19 +19,24 @@ from daypack.runtime.plan_file import (
     BatchInput,
     Call,
     EndShard,
+    Fetch,
     FileKind,
     Instr,
     Kernel,
     PlanFile,
     Read,
     Rows,
+    StateTensor,
+    Store,
+    Wait,
     Zero,
 )
-from daypack.runtime.state_file import METADATA_KEY, state_layout
+from daypack.runtime.state_file import METADATA_KEY, StateLayout, state_layout
 
 #: Sizes and counts stay below these, so that sums of two cannot overflow 64 (32) bits.
 MAX_BYTES = 1 << 62
 MAX_COUNT = (1 << 31) - 1
+_STATE_ID = re.compile("[0-9a-f]{64}")
 
 
 def check_plan(plan: PlanFile) -> None:
@@ -51,7 +57,10 @@ def check_plan(plan: PlanFile) -> None:
         if tensor.dtype not in DTYPE_BYTES:
             _refuse(f"state {tensor.name!r} dtype", f"one of {', '.join(DTYPE_BYTES)}", repr(tensor.dtype))
         _check_between(f"state {tensor.name!r} size_bytes", tensor.size_bytes, 1, MAX_BYTES)
-        _check_range(plan, f"state {tensor.name!r}", tensor.arena_offset_bytes, tensor.size_bytes)
+        _check_pieces(plan, tensor)
+    layout = state_layout(plan.state, plan.state_id)
+    _check_transfers(plan, layout)
+    _check_stored(plan, layout)
 
 
 def _check_header(plan: PlanFile) -> None:
@@ -65,6 +74,8 @@ def _check_header(plan: PlanFile) -> None:
                 f"features the engine can check on {plan.target_arch} ({known})",
                 repr(feature),
             )
+    if plan.state_id and _STATE_ID.fullmatch(plan.state_id) is None:
+        _refuse("state_id", "nothing or 64 hexadecimal digits", repr(plan.state_id))
     if len(plan.kernel_id) != 32:
         _refuse("kernel_id", "32 bytes", f"{len(plan.kernel_id)}")
     _check_between("arena_bytes", plan.arena_bytes, ALIGNMENT_BYTES, MAX_BYTES)
@@ -104,7 +115,7 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
             if file is FileKind.STATE:
                 if not in_setup:
                     _refuse(f"{where} file", "WEIGHTS (the state is read in setup only)", "STATE")
-                end = state_layout(plan.state).file_bytes
+                end = state_layout(plan.state, plan.state_id).file_bytes
                 if file_offset < 0 or file_offset + size > end:
                     _refuse(
                         f"{where} file bytes", f"within [0, {end})", f"[{file_offset}, {file_offset + size})"
@@ -123,8 +134,75 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
                 _check_range(plan, f"{where} input {entry.name!r}", offset, entry.size_bytes)
         case Zero(arena_offset, size):
             _check_range(plan, where, arena_offset, size)
-        case EndShard():
-            pass
+        case EndShard() | Fetch() | Store() | Wait():
+            if in_setup and not isinstance(instruction, EndShard):
+                name = type(instruction).__name__
+                _refuse(where, f"no {name} in setup", name)
+
+
+def _check_transfers(plan: PlanFile, layout: StateLayout) -> None:
+    """Fetches, stores and waits of a step: their files, ranges and numbers."""
+    stores = [i for i in plan.steps if isinstance(i, Store)]
+    swap_bytes = max(
+        (i.file_offset_bytes + i.size_bytes for i in stores if i.file is FileKind.SWAP), default=0
+    )
+    data = (len(layout.header), layout.file_bytes)
+    limits = {
+        FileKind.WEIGHTS: (0, MAX_BYTES),
+        FileKind.STATE: data,
+        FileKind.NEXT: data,
+        FileKind.SWAP: (0, min(swap_bytes, MAX_BYTES)),
+    }
+    done = 0
+    for position, instruction in enumerate(plan.steps):
+        where = f"steps[{position}]"
+        match instruction:
+            case Wait(transfers):
+                _check_between(f"{where} transfers", transfers, 1, done)
+                continue
+            case Store(file, offset, place, size):
+                if file not in (FileKind.NEXT, FileKind.SWAP):
+                    _refuse(f"{where} file", "NEXT or SWAP", file.name)
+            case Fetch(file, offset, place, size):
+                pass
+            case _:
+                continue
+        done += 1
+        low, high = limits[file]
+        if file in (FileKind.STATE, FileKind.NEXT) and plan.save_steps != 1:
+            _refuse("save_steps", "1 where a step reads or writes the state's file", str(plan.save_steps))
+        if offset < low or size < 1 or offset + size > high:
+            _refuse(f"{where} file bytes", f"within [{low}, {high})", f"[{offset}, {offset + size})")
+        _check_range(plan, where, place, size)
+
+
+def _check_pieces(plan: PlanFile, tensor: StateTensor) -> None:
+    where = f"state {tensor.name!r}"
+    if len(tensor.parts) == 1 or (tensor.parts and tensor.arena_offset_bytes is not None):
+        _refuse(f"{where} parts", "none, or two and more and no place of the whole", str(len(tensor.parts)))
+    total = sum(piece.size_bytes for piece in tensor.pieces)
+    if total != tensor.size_bytes:
+        _refuse(f"{where} parts", f"{tensor.size_bytes} bytes", str(total))
+    for piece in tensor.pieces:
+        _check_between(f"{where} piece size_bytes", piece.size_bytes, 1, MAX_BYTES)
+        if piece.arena_offset_bytes is not None:
+            _check_range(plan, where, piece.arena_offset_bytes, piece.size_bytes)
+
+
+def _check_stored(plan: PlanFile, layout: StateLayout) -> None:
+    """What is not in memory when a step ends, the step has stored."""
+    stored = {
+        (i.file_offset_bytes, i.size_bytes)
+        for i in plan.steps
+        if isinstance(i, Store) and i.file is FileKind.NEXT
+    }
+    for tensor, start in zip(plan.state, layout.offsets_bytes, strict=True):
+        offset = start
+        for piece in tensor.pieces:
+            if piece.arena_offset_bytes is None and (offset, piece.size_bytes) not in stored:
+                found = f"none of [{offset}, {offset + piece.size_bytes})"
+                _refuse(f"state {tensor.name!r}", "a store of each piece that is not in memory", found)
+            offset += piece.size_bytes
 
 
 def _check_rows(plan: PlanFile, where: str, rows: Rows, *, in_setup: bool) -> None:

@@ -31,10 +31,17 @@ DTYPE_BYTES: dict[str, int] = {
 
 
 class FileKind(IntEnum):
-    """Which file an instruction reads: the bundle's weights, or the state the run starts from."""
+    """A file that instructions read or write.
+
+    WEIGHTS: the bundle's, never written. STATE: the generation that the run (in setup) or the step starts
+    from, never written. NEXT: the generation that the step writes, laid out as STATE is. SWAP: scratch of
+    the run, gone with it.
+    """
 
     WEIGHTS = 0
     STATE = 1
+    NEXT = 2
+    SWAP = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,40 @@ class Read:
     file_offset_bytes: int
     arena_offset_bytes: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Begin to read bytes [file_offset, file_offset + size) of a file into the arena. Only in `steps`.
+
+    Fetches and stores are transfers: done one after another, in the order of the instructions, while the
+    instructions behind them run, and numbered from 1 in each step. `Wait` says when one must be done.
+    """
+
+    file: FileKind
+    file_offset_bytes: int
+    arena_offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Begin to write arena bytes to [file_offset, file_offset + size) of NEXT or SWAP. Only in `steps`.
+
+    They must not change before the transfer is done.
+    """
+
+    file: FileKind
+    file_offset_bytes: int
+    arena_offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until the first `transfers` transfers of the step are done."""
+
+    transfers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +162,7 @@ class EndShard:
     """The end of a shard: here the engine may pause, resume or go on with another shard."""
 
 
-Instr = Call | Read | Rows | Batch | Zero | EndShard
+Instr = Call | Read | Rows | Batch | Zero | EndShard | Fetch | Store | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +181,37 @@ class BatchInput:
 
 
 @dataclass(frozen=True, slots=True)
+class StatePiece:
+    """Consecutive bytes of a state tensor that are in one place.
+
+    `arena_offset_bytes` None: not in memory between steps; each step stores it in NEXT as a whole.
+    """
+
+    arena_offset_bytes: int | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateTensor:
-    """One array that training changes: where it lives in the arena and its published name, dtype and
-    shape.
+    """One array that training changes: its published name, dtype and shape, and where it lives.
+
+    `parts`: two or more pieces in the order of their bytes; then `arena_offset_bytes` is None. Without parts
+    the tensor is one piece at `arena_offset_bytes`.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    arena_offset_bytes: int
+    arena_offset_bytes: int | None
+    parts: tuple[StatePiece, ...] = ()
 
     @property
     def size_bytes(self) -> int:
         return prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+    @property
+    def pieces(self) -> tuple[StatePiece, ...]:
+        return self.parts or (StatePiece(self.arena_offset_bytes, self.size_bytes),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +221,8 @@ class PlanFile:
     `state` is in the order of the data of `state.safetensors`. The loss (float32, mean over labels), the
     weight (float32, label count) and the clock (uint32, completed steps; the plan's own kernels advance it)
     are read from the arena after each window. `budget_bytes` 0 means no budget. `kernel_id` is the SHA-256 of
-    the kernel object; an engine linked with another object refuses the plan.
+    the kernel object; an engine linked with another object refuses the plan. `state_id` says what is trained
+    (64 hexadecimal digits, or empty): a state that carries another is refused.
     """
 
     target_arch: str
@@ -181,3 +241,4 @@ class PlanFile:
     weight_offset_bytes: int
     step_offset_bytes: int
     kernel_id: bytes
+    state_id: str = ""

@@ -22,6 +22,7 @@ from daypack.runtime.plan_file import (
     BatchInput,
     Call,
     EndShard,
+    Fetch,
     FileKind,
     Instr,
     Kernel,
@@ -29,7 +30,10 @@ from daypack.runtime.plan_file import (
     PlanFile,
     Read,
     Rows,
+    StatePiece,
     StateTensor,
+    Store,
+    Wait,
     Zero,
 )
 from daypack.runtime.plan_records import (
@@ -39,6 +43,7 @@ from daypack.runtime.plan_records import (
     KERNEL,
     MAGIC,
     MINOR_OF_OP,
+    NOT_RESIDENT,
     PHASE,
     ROWS,
     SECTIONS,
@@ -46,7 +51,7 @@ from daypack.runtime.plan_records import (
     VERSION_MAJOR,
     Op,
 )
-from daypack.runtime.state_file import parse_header, state_layout
+from daypack.runtime.state_file import Entry, parse_header, state_layout
 
 _Table = NDArray[Any]
 _DTYPES = tuple(DTYPE_BYTES)
@@ -79,6 +84,7 @@ def read_plan(data: bytes) -> PlanFile:
     header, tables = _read_tables(data)
     strings = tables["strings"].tobytes()
     arch = _name_of(ARCH_NUMBER, int(header["target_arch"]), "target_arch")
+    state_id, state = _read_state(tables)
     plan = PlanFile(
         target_arch=arch,
         cpu_features=tuple(_name_of(FEATURES[arch], int(number), "feature") for number in tables["features"]),
@@ -86,7 +92,8 @@ def read_plan(data: bytes) -> PlanFile:
         setup=_read_instructions(tables, "setup"),
         steps=_read_instructions(tables, "steps"),
         inputs=tuple(_read_input(record, strings) for record in tables["inputs"]),
-        state=_read_state(tables),
+        state=state,
+        state_id=state_id,
         kernel_id=header["kernel_id"].tobytes(),
         **{field: int(header[field]) for field in _PLAIN_FIELDS},
     )
@@ -141,10 +148,15 @@ def _tables(plan: PlanFile) -> dict[str, _Table]:
         "steps": _instruction_table(plan.steps, operands),
         "operands": np.array(operands, "<u8"),
         "inputs": np.array([_input_record(entry, strings) for entry in plan.inputs], INPUT),
-        "state": np.array([(tensor.arena_offset_bytes, tensor.size_bytes) for tensor in plan.state], STATE),
-        "state_header": np.frombuffer(state_layout(plan.state).header, "u1"),
+        "state": np.array([_piece_record(p) for tensor in plan.state for p in tensor.pieces], STATE),
+        "state_header": np.frombuffer(state_layout(plan.state, plan.state_id).header, "u1"),
         "strings": np.frombuffer(bytes(strings.data), "u1"),
     }
+
+
+def _piece_record(piece: StatePiece) -> tuple[int, int]:
+    place = piece.arena_offset_bytes
+    return (NOT_RESIDENT if place is None else place, piece.size_bytes)
 
 
 def _minor_version(tables: dict[str, _Table]) -> int:
@@ -161,6 +173,12 @@ def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _T
                 operands.extend(offsets)
             case Read(file, file_offset, arena_offset, size):
                 records.append((Op.READ, file, file_offset, arena_offset, size))
+            case Fetch(file, file_offset, arena_offset, size):
+                records.append((Op.FETCH, file, file_offset, arena_offset, size))
+            case Store(file, file_offset, arena_offset, size):
+                records.append((Op.STORE, file, file_offset, arena_offset, size))
+            case Wait(transfers):
+                records.append((Op.WAIT, 0, transfers, 0, 0))
             case Rows(file, file_offset, row_bytes, row_count, ids_offset, ids_count, arena_offset):
                 records.append((Op.ROWS, file, len(operands), arena_offset, row_bytes))
                 operands.extend((ids_offset, ids_count, file_offset, row_count))
@@ -255,6 +273,12 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
             return Call(index, tuple(int(value) for value in _slice(tables, "operands", source, count)))
         case Op.READ:
             return Read(_file_kind(where, index), source, offset, size)
+        case Op.FETCH:
+            return Fetch(_file_kind(where, index), source, offset, size)
+        case Op.STORE:
+            return Store(_file_kind(where, index), source, offset, size)
+        case Op.WAIT:
+            return Wait(source)
         case Op.ROWS:
             operands = _slice(tables, "operands", source, len(ROWS.names or ()))
             ids_offset, ids_count, file_offset, row_count = (int(value) for value in operands)
@@ -273,7 +297,7 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
 
 def _file_kind(where: str, number: int) -> FileKind:
     if number not in tuple(FileKind):
-        raise BundleError(f"plan: {where}: expected file 0 or 1, found {number}")
+        raise BundleError(f"plan: {where}: expected file 0 to {max(FileKind)}, found {number}")
     return FileKind(number)
 
 
@@ -290,20 +314,48 @@ def _read_input(record: Any, strings: bytes) -> BatchInput:
     )
 
 
-def _read_state(tables: dict[str, _Table]) -> tuple[StateTensor, ...]:
+def _read_state(tables: dict[str, _Table]) -> tuple[str, tuple[StateTensor, ...]]:
+    """The state's identity and tensors. Each tensor takes the records that fill its bytes."""
     try:
-        entries = parse_header(tables["state_header"].tobytes())
+        state_id, entries = parse_header(tables["state_header"].tobytes())
     except ValueError as error:
         raise BundleError(
             f"plan: state_header: expected a safetensors header, found bytes that are not: {error}"
         ) from None
-    if len(entries) != len(tables["state"]):
-        raise BundleError(
-            f"plan: state: expected {len(entries)} records as in its header, found {len(tables['state'])}"
-        )
-    return tuple(
-        StateTensor(name, dtype, shape, int(record["arena_offset_bytes"]))
-        for (name, dtype, shape), record in zip(entries, tables["state"], strict=True)
+    pieces = [_read_piece(record) for record in tables["state"]]
+    tensors: list[StateTensor] = []
+    used = 0
+    for entry in entries:
+        count = _pieces_of(entry, pieces[used:])
+        tensors.append(_state_tensor(entry, tuple(pieces[used : used + count])))
+        used += count
+    if used != len(pieces):
+        raise BundleError(f"plan: state: expected {used} records as in its header, found {len(pieces)}")
+    return state_id, tuple(tensors)
+
+
+def _read_piece(record: Any) -> StatePiece:
+    place = int(record["arena_offset_bytes"])
+    return StatePiece(None if place == NOT_RESIDENT else place, int(record["size_bytes"]))
+
+
+def _pieces_of(entry: Entry, pieces: Sequence[StatePiece]) -> int:
+    """How many of the first pieces make up the tensor."""
+    wanted = StateTensor(*entry, None).size_bytes
+    count = total = 0
+    while count < len(pieces) and (total < wanted or count == 0):
+        total += pieces[count].size_bytes
+        count += 1
+    if total != wanted or count == 0:
+        raise BundleError(f"plan: state: expected records of {wanted} bytes for {entry[0]!r}, found {total}")
+    return count
+
+
+def _state_tensor(entry: Entry, pieces: tuple[StatePiece, ...]) -> StateTensor:
+    return (
+        StateTensor(*entry, pieces[0].arena_offset_bytes)
+        if len(pieces) == 1
+        else StateTensor(*entry, None, pieces)
     )
 
 

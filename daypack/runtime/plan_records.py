@@ -27,11 +27,14 @@ class Op(IntEnum):
     ZERO = 4
     END_SHARD = 5
     ROWS = 6
+    FETCH = 7
+    STORE = 8
+    WAIT = 9
 
 
 #: The minor version that gave an instruction its number; those of 1.0 are not listed. A plan has the least
 #: minor version that knows all it holds, so plans that older engines can run stay readable to them.
-MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1}
+MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1, Op.FETCH: 2, Op.STORE: 2, Op.WAIT: 2}
 VERSION_MINOR = max(MINOR_OF_OP.values())
 
 
@@ -50,8 +53,8 @@ KERNEL = np.dtype(
 
 PHASE = np.dtype([("symbol_offset", "<u4"), ("symbol_bytes", "<u4"), ("stage", "<i4"), ("tiles", "<i4")])
 
-#: `index` is the kernel, the file or the micro-batch; `source` the first operand or the file offset in bytes;
-#: `size_bytes` of `ROWS` is one row's.
+#: `index` is the kernel, the file or the micro-batch; `source` the first operand, the file offset in bytes or
+#: the number of transfers; `size_bytes` of `ROWS` is one row's.
 INSTRUCTION = np.dtype(
     [
         ("op", "<u4"),
@@ -83,6 +86,9 @@ INPUT = np.dtype(
         ("ignore", "<i4"),
     ]
 )
+
+#: `arena_offset_bytes` of a piece of the state that is not in memory between steps.
+NOT_RESIDENT = (1 << 64) - 1
 
 STATE = np.dtype([("arena_offset_bytes", "<u8"), ("size_bytes", "<u8")])
 

@@ -8,8 +8,9 @@ data without holes.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,10 @@ from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, StateTensor
 NAME = "state.safetensors"
 METADATA_KEY = "__metadata__"
 _METADATA = {"daypack": "state 1"}
+#: Stands for an identity that is not known yet.
+NO_ID = "0" * 64
+#: Name, dtype and shape of a tensor.
+Entry = tuple[str, str, tuple[int, ...]]
 
 #: numpy dtype name -> safetensors code, for the dtypes that numpy has
 CODE_OF_NUMPY: dict[str, str] = {
@@ -51,9 +56,12 @@ class StateLayout:
     file_bytes: int
 
 
-def state_layout(tensors: Sequence[StateTensor]) -> StateLayout:
-    """Lay the tensors out in the given order, without holes; the header is padded with spaces to 64 bytes."""
-    entries: dict[str, Any] = {METADATA_KEY: _METADATA}
+def state_layout(tensors: Sequence[StateTensor], state_id: str = "") -> StateLayout:
+    """Lay the tensors out in the given order, without holes; the header is padded with spaces to 64 bytes.
+
+    `state_id` says what is trained; it is of a fixed length, so the layout does not depend on it.
+    """
+    entries: dict[str, Any] = {METADATA_KEY: _METADATA | ({"training": state_id} if state_id else {})}
     begin = 0
     begins: list[int] = []
     for tensor in tensors:
@@ -71,10 +79,19 @@ def state_layout(tensors: Sequence[StateTensor]) -> StateLayout:
     return StateLayout(header, tuple(len(header) + offset for offset in begins), len(header) + begin)
 
 
-def write_state(path: Path, tensors: Sequence[StateTensor], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_state(
+    path: Path,
+    tensors: Sequence[StateTensor],
+    arrays: Mapping[str, NDArray[Any]],
+    identify: Callable[[bytes], str] | None = None,
+) -> str:
     """Write generation 0: every tensor of the plan from `arrays`, which has exactly these names, dtypes,
     shapes.
+
+    `identify(digest)` makes the state's identity of the SHA-256 of the tensors' bytes. Returns the identity.
     """
+    layout = state_layout(tensors, NO_ID if identify else "")
+    digest = hashlib.sha256()
     names = [tensor.name for tensor in tensors]
     if sorted(names) != sorted(arrays):
         missing, extra = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
@@ -82,7 +99,7 @@ def write_state(path: Path, tensors: Sequence[StateTensor], arrays: Mapping[str,
             f"{path}: state arrays do not match the plan: missing {missing}, not in the plan {extra}"
         )
     with path.open("wb") as file:
-        file.write(state_layout(tensors).header)
+        file.write(layout.header)
         for tensor in tensors:
             array = arrays[tensor.name]
             found = (CODE_OF_NUMPY.get(array.dtype.name, array.dtype.name), array.shape)
@@ -91,12 +108,18 @@ def write_state(path: Path, tensors: Sequence[StateTensor], arrays: Mapping[str,
                     f"{path}: state array {tensor.name!r}: expected {tensor.dtype} {tensor.shape}, "
                     f"found {found[0]} {found[1]}"
                 )
-            file.write(np.ascontiguousarray(array).tobytes())
+            data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            digest.update(data)
+            file.write(data)
+        state_id = identify(digest.digest()) if identify else ""
+        file.seek(0)
+        file.write(state_layout(tensors, state_id).header)
+    return state_id
 
 
-def check_state(path: Path, tensors: Sequence[StateTensor]) -> None:
+def check_state(path: Path, tensors: Sequence[StateTensor], state_id: str = "") -> None:
     """Insist that a state file has the plan's header, byte for byte, and the size that follows from it."""
-    layout = state_layout(tensors)
+    layout = state_layout(tensors, state_id)
     size = path.stat().st_size
     if size != layout.file_bytes:
         raise BundleError(f"{path}: expected {layout.file_bytes} bytes for this plan's state, found {size}")
@@ -105,18 +128,21 @@ def check_state(path: Path, tensors: Sequence[StateTensor]) -> None:
             raise BundleError(f"{path}: its header is not this plan's: the state belongs to another bundle")
 
 
-def parse_header(header: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Header bytes -> (name, dtype, shape) in data order; the caller insists that `state_layout` gives them
-    back.
+def parse_header(header: bytes) -> tuple[str, list[Entry]]:
+    """Header bytes -> the identity (or nothing) and (name, dtype, shape) in data order; the caller insists
+    that `state_layout` gives them back.
 
     Raises ValueError on anything that is not the JSON of a safetensors header.
     """
     entries: Any = json.loads(header[8:])
     if not isinstance(entries, dict):
         raise ValueError("not an object")
-    found: list[tuple[str, str, tuple[int, ...]]] = []
+    found: list[Entry] = []
+    state_id = ""
     for name, entry in cast("dict[str, Any]", entries).items():
         if name == METADATA_KEY:
+            metadata = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+            state_id = str(metadata.get("training", ""))
             continue
         try:
             dtype, shape = str(entry["dtype"]), tuple(int(dim) for dim in entry["shape"])
@@ -125,4 +151,4 @@ def parse_header(header: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
         if dtype not in DTYPE_BYTES or any(dim < 0 for dim in shape):
             raise ValueError(f"entry {name!r} has dtype {dtype}, shape {shape}")
         found.append((name, dtype, shape))
-    return found
+    return state_id, found

@@ -30,6 +30,7 @@ from daypack.runtime.plan_file import (
     BatchInput,
     Call,
     EndShard,
+    Fetch,
     FileKind,
     Kernel,
     Phase,
@@ -37,9 +38,11 @@ from daypack.runtime.plan_file import (
     Read,
     Rows,
     StateTensor,
+    Store,
+    Wait,
     Zero,
 )
-from daypack.runtime.state_file import write_state
+from daypack.runtime.state_file import state_layout, write_state
 
 NATIVE = Path(__file__).parent / "native"
 HOST = {"x86_64": "x86_64", "aarch64": "aarch64"}[platform.machine()]
@@ -134,6 +137,56 @@ def example_plan(arch: str = HOST, kernel_id: bytes = bytes(32)) -> PlanFile:
         step_offset_bytes=ARENA["clock"],
         kernel_id=kernel_id,
     )
+
+
+def paged_plan() -> dict[str, Any]:
+    """What changes of the example when nothing large stays: `x` is fetched from the weights, `y` comes from
+    the state, goes to the swap between the micro-steps and to the next generation after them; so does
+    `out`, which is read back once.
+    """
+    state = (
+        replace(STATE[0], arena_offset_bytes=None),
+        replace(STATE[1], arena_offset_bytes=None),
+        STATE[2],
+    )
+    layout = state_layout(state)
+    y, out, x = ARENA["y"], ARENA["out"], ARENA["x"]
+    y_file, out_file, _ = layout.offsets_bytes
+    size = 4 * COUNT
+    return {
+        "state": state,
+        "setup": (Read(FileKind.WEIGHTS, SIZES["x"], ARENA["a"], 64),),
+        "steps": (
+            Zero(ARENA["total"], 64),
+            Zero(ARENA["weight"], 64),
+            Fetch(FileKind.STATE, y_file, y, size),
+            Fetch(FileKind.WEIGHTS, 0, x, size),
+            Batch(0, (ARENA["ids"], ARENA["scale"])),
+            call(0, "ids", "scale", "total", "weight"),
+            Wait(2),
+            call(1, "a", "x", "y"),
+            Store(FileKind.SWAP, 4096, y, size),
+            Batch(1, (ARENA["ids"], ARENA["scale"])),
+            call(0, "ids", "scale", "total", "weight"),
+            Wait(3),
+            Zero(y, size),
+            Zero(x, size),
+            Fetch(FileKind.WEIGHTS, 0, x, size),
+            Fetch(FileKind.SWAP, 4096, y, size),
+            Wait(5),
+            call(1, "a", "x", "y"),
+            Store(FileKind.NEXT, y_file, y, size),
+            call(2, "y", "partial", "out"),
+            Store(FileKind.NEXT, out_file, out, size),
+            Wait(7),
+            Zero(out, size),
+            Fetch(FileKind.NEXT, out_file, out, size),
+            Wait(8),
+            Store(FileKind.NEXT, out_file, out, size),
+            call(3, "total", "weight", "loss", "clock"),
+            EndShard(),
+        ),
+    }
 
 
 def weights() -> tuple[np.ndarray, np.float32]:

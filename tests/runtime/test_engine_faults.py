@@ -12,15 +12,17 @@ from safetensors.numpy import load_file
 #: What a failure of the function may lead to. Closing, removing, hints and measuring may fail without harm.
 STATUSES = {
     "open_read": {2, 4},
-    "open_write": {2, 6},
+    "open_update": {2, 6},
     "open_directory": {2},
     "make_directory": {2},
     "lock": {2},
     "file_bytes": {2, 4},
     "read_at": {4, 6},
     "will_read": {0},
+    "will_sync": {0},
     "write": {6},
     "print": {6},
+    "reserve": {6},
     "sync": {6},
     "close": {0, 6},
     "rename": {6},
@@ -32,6 +34,8 @@ STATUSES = {
 }
 #: Called once a tile: every tenth failure will do.
 STRIDE = {"stop_requested": 10}
+#: What only a plan with transfers calls.
+PAGED_ONLY = ("will_read", "will_sync")
 #: Once asked to stop, always.
 LATCHED = {"stop_requested": "+"}
 
@@ -48,9 +52,14 @@ def state_of(path: Path) -> int | None:
     return int(load_file(path)["clock/step"]) if path.exists() else None
 
 
+@pytest.mark.parametrize("paged", [False, True], ids=["in memory", "paged"])
 @pytest.mark.parametrize("function", STATUSES)
-def test_every_call_fails_once(make_case: Callable[..., Any], function: str, tmp_path: Path) -> None:
-    case = make_case(variant="faulty")
+def test_every_call_fails_once(
+    make_case: Callable[..., Any], example: Any, function: str, paged: bool, tmp_path: Path
+) -> None:
+    if function in PAGED_ONLY and not paged:
+        return
+    case = make_case(variant="faulty", **(example.paged_plan() if paged else {}))
     arguments = ("--steps", "2", "--threads", "3")
     total = counts(case, *arguments)[function]
     assert total > 0
@@ -77,12 +86,18 @@ def said(run: Any) -> bool:
     return run.events[-1:] and run.events[-1]["event"] == "error" or run.stderr.startswith("error: ")
 
 
-def test_a_full_disk_keeps_the_last_state(make_case: Callable[..., Any]) -> None:
-    """Every write after the first generation fails, as on a disk that filled up during the run."""
-    case = make_case(variant="faulty")
+@pytest.mark.parametrize(("paged", "writes"), [(False, 10), (True, 18)])
+def test_a_full_disk_keeps_the_last_state(
+    make_case: Callable[..., Any], example: Any, paged: bool, writes: int
+) -> None:
+    """Every write after the first generation fails, as on a disk that filled up during the run.
+
+    Writes: the header, 4 + 4 + 1 pieces of tensors; paged, also 4 of the swap and 4 of `out` once more.
+    """
+    case = make_case(variant="faulty", **(example.paged_plan() if paged else {}))
     assert case.run("--steps", "1").status == 0
     before = case.state.read_bytes()
-    for number in range(1, 11):  # the header, 4 + 4 + 1 pieces of tensors
+    for number in range(1, writes + 1):
         run = case.run("--steps", "1", env={"FAULT": f"write:{number}+"})
         assert run.status == 6 and "No space left on device" in run.stderr
         assert case.state.read_bytes() == before

@@ -351,7 +351,7 @@ def budget_too_small(make: Any, example: Any) -> Any:
 
 @reaches(
     2,
-    "--threads: expected at most 28, which is what the plan's budget of 4000000 bytes allows, found 64",
+    "--threads: expected at most 26, which is what the plan's budget of 4000000 bytes allows, found 64",
 )
 def too_many_threads_for_the_budget(make: Any, example: Any) -> Any:
     return make(budget_bytes=4_000_000).run("--threads", "64")
@@ -365,6 +365,12 @@ def no_memory_for_the_arena(make: Any, example: Any) -> Any:
 @reaches(5, "threads: expected 4 threads, the system gave 2; use fewer")
 def no_threads(make: Any, example: Any) -> Any:
     return make(variant="faulty").run("--threads", "4", env={"FAULT": "start_thread:2"})
+
+
+@reaches(5, "threads: expected one more for the pager, the system gave none")
+def no_thread_for_the_pager(make: Any, example: Any) -> Any:
+    case = make(variant="faulty", **example.paged_plan())
+    return case.run("--threads", "2", env={"FAULT": "start_thread:2"})
 
 
 # ---- the data
@@ -477,7 +483,7 @@ def state_directory_without_writing(make: Any, example: Any) -> Any:
 
 @reaches(2, "{state}: cannot write in the state directory: Read-only file system; give --state another")
 def read_only_state_directory(make: Any, example: Any) -> Any:
-    return make(variant="faulty").run(env={"FAULT": "open_write:1"})
+    return make(variant="faulty").run(env={"FAULT": "open_update:1"})
 
 
 @reaches(2, "{state}: another run is using this state directory; give --state another")
@@ -510,8 +516,9 @@ def truncated_state(make: Any, example: Any) -> Any:
 
 @reaches(
     4,
-    "{state}/state.safetensors: expected the tensors of this bundle's state, found another header; "
-    "use --fresh to start again",
+    "{state}/state.safetensors: expected the tensors and the identity of this bundle's state, found another "
+    "header: it is the state of another model, method or start; use --fresh to start again, or give --state "
+    "another",
 )
 def foreign_state(make: Any, example: Any) -> Any:
     case = make()
@@ -565,6 +572,23 @@ def file_size_limit(make: Any, example: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     return case.run("--steps", "1", preexec_fn=limit)
+
+
+@reaches(
+    6,
+    "{state}: expected room for 20480 bytes of swap, found: No space left on device; free that much or give "
+    "--state another",
+)
+def no_room_for_the_swap(make: Any, example: Any) -> Any:
+    return make(variant="faulty", **example.paged_plan()).run(env={"FAULT": "reserve:1"})
+
+
+@reaches(
+    6,
+    "swap: cannot write 16384 bytes at 4096: No space left on device; the state on disk is of step 0",
+)
+def full_disk_in_a_transfer(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty", **example.paged_plan()), "write", "--steps", "2")
 
 
 # ---- a run underway

@@ -56,10 +56,11 @@ HARMLESS = {
     "setup.size_bytes": {0},
     "setup.index": {0},
     "setup.op": {0},
-    "steps.op": {0},
-    "steps.arena_offset_bytes": {0, 6},
+    "steps.op": {0, 6},
+    "steps.source": {0, 6},
+    "steps.arena_offset_bytes": {0, 2, 6},
     "steps.size_bytes": {0, 6},
-    "steps.index": {0},
+    "steps.index": {0, 6},
     "state.arena_offset_bytes": {0, 6},
     "strings": {0},
 }
@@ -106,10 +107,9 @@ def hostile(make_case: Callable[..., Any], example: Any) -> Any:
     """A plan with every kind of record and instruction."""
     feature = {"x86_64": "sse2", "aarch64": "neon"}[example.HOST]
     rows = example.rows_instruction(ids="ids", into="x")
+    paged = example.paged_plan()
     return make_case(
-        variant="trapping",
-        cpu_features=(feature,),
-        steps=(rows, *example.example_plan().steps),
+        variant="trapping", cpu_features=(feature,), **{**paged, "steps": (rows, *paged["steps"])}
     )
 
 
@@ -154,6 +154,12 @@ def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
     (setup,) = struct.unpack_from("<Q", data, header_offset("setup"))
     data[setup : setup + 4] = struct.pack("<I", Op.ROWS)
     yield bytes(data)
+
+    # A fetch and a wait in setup.
+    for op in (Op.FETCH, Op.WAIT):
+        data = bytearray(write_plan(plan))
+        data[setup : setup + 4] = struct.pack("<I", op)
+        yield bytes(data)
 
     # The result begins inside the ids, and ends inside them.
     place = rows_offset(write_plan(plan))

@@ -19,17 +19,22 @@ from daypack.runtime.plan_file import (
     BatchInput,
     Call,
     EndShard,
+    Fetch,
     FileKind,
     Kernel,
     Phase,
     PlanFile,
     Read,
     Rows,
+    StatePiece,
     StateTensor,
+    Store,
+    Wait,
     Zero,
 )
 from daypack.runtime.plan_format import read_plan, write_plan
 from daypack.runtime.plan_records import SECTIONS, STRUCTS, VERSION_MAJOR, VERSION_MINOR
+from daypack.runtime.state_file import state_layout
 
 FORMAT = Path(c_header.__file__).parent / "FORMAT.md"
 
@@ -54,11 +59,32 @@ SMALL = PlanFile(
 
 ROWS = Rows(FileKind.WEIGHTS, 7, 12, 1 << 40, 128, 5, 192)
 
+PIECES = (StatePiece(256, 10), StatePiece(None, 14), StatePiece(512, 6))
+DATA = len(state_layout(SMALL.state).header)
+STORE = Store(FileKind.NEXT, DATA + 10, 64, 14)
+PAGED = replace(
+    SMALL,
+    save_steps=1,
+    state=(replace(SMALL.state[0], arena_offset_bytes=None, parts=PIECES), SMALL.state[1]),
+    steps=(
+        Fetch(FileKind.WEIGHTS, 7, 192, 1 << 33),
+        Fetch(FileKind.STATE, DATA + 30, 0, 4),
+        Wait(1),
+        STORE,
+        Store(FileKind.SWAP, 1 << 40, 64, 3),
+        Fetch(FileKind.NEXT, DATA + 10, 64, 14),
+        Fetch(FileKind.SWAP, 12, 64, 9),
+        Wait(6),
+    ),
+)
+
 
 def test_a_plan_reads_back_equal(example: Any) -> None:
     with_rows = replace(SMALL, steps=(SMALL.steps[0], ROWS, *SMALL.steps[1:], ROWS))
     for plan in (
         SMALL,
+        PAGED,
+        replace(SMALL, state_id="0123456789abcdef" * 4),
         with_rows,
         example.example_plan(),
         replace(SMALL, inputs=(), steps=(), kernels=(), setup=()),
@@ -69,8 +95,10 @@ def test_a_plan_reads_back_equal(example: Any) -> None:
 
 
 def test_a_plan_has_the_least_minor_version_that_knows_its_instructions() -> None:
-    versions = [write_plan(replace(SMALL, steps=steps))[8:16] for steps in ((), (EndShard(),), (ROWS,))]
-    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1)]
+    fetch = Fetch(FileKind.WEIGHTS, 0, 0, 1)
+    lists = ((), (EndShard(),), (ROWS,), (ROWS, fetch), (fetch, Wait(1)))
+    versions = [write_plan(replace(SMALL, steps=steps))[8:16] for steps in lists]
+    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1, 2, 2)]
     assert f"now up to {VERSION_MAJOR}.{VERSION_MINOR}." in FORMAT.read_text()
 
 
@@ -233,6 +261,47 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"inputs": (BatchInput("a", "I32", 4, bound=3, ignore=1 << 31),), "steps": ()},
         "input 'a' ignore: expected -2147483648 to 2147483647, found 2147483648",
     ),
+    "fetch in setup": (
+        {"setup": (Fetch(FileKind.WEIGHTS, 0, 0, 1),)},
+        r"setup\[0\]: expected no Fetch in setup, found Fetch",
+    ),
+    "store in the weights": (
+        {"steps": (Store(FileKind.WEIGHTS, 0, 0, 1),)},
+        r"steps\[0\] file: expected NEXT or SWAP, found WEIGHTS",
+    ),
+    "wait for what has not begun": (
+        {"steps": (Wait(1), Fetch(FileKind.WEIGHTS, 0, 0, 1))},
+        r"steps\[0\] transfers: expected 1 to 0, found 1",
+    ),
+    "state that is saved seldom": (
+        {"steps": (Fetch(FileKind.STATE, DATA, 0, 1),), "save_steps": 2},
+        "save_steps: expected 1 where a step reads or writes the state's file, found 2",
+    ),
+    "store over the header": (
+        {"steps": (Store(FileKind.NEXT, DATA - 1, 0, 1),), "save_steps": 1},
+        rf"steps\[0\] file bytes: expected within \[{DATA}, {DATA + 34}\), found \[{DATA - 1}, {DATA}\)",
+    ),
+    "fetch beyond the swap": (
+        {"steps": (Store(FileKind.SWAP, 0, 0, 8), Fetch(FileKind.SWAP, 4, 0, 5))},
+        r"steps\[1\] file bytes: expected within \[0, 8\), found \[4, 9\)",
+    ),
+    "fetch place": (
+        {"steps": (Fetch(FileKind.WEIGHTS, 0, 32, 1),)},
+        r"steps\[0\] arena offset: expected a multiple of 64, found 32",
+    ),
+    "state id": ({"state_id": "x"}, "state_id: expected nothing or 64 hexadecimal digits, found 'x'"),
+    "one part": (
+        {"state": (StateTensor("a", "F32", (1,), None, (StatePiece(0, 4),)),)},
+        "state 'a' parts: expected none, or two and more and no place of the whole, found 1",
+    ),
+    "parts that do not fill": (
+        {"state": (StateTensor("a", "F32", (3,), None, (StatePiece(0, 4),) * 2),)},
+        "state 'a' parts: expected 12 bytes, found 8",
+    ),
+    "nothing stored": (
+        {"state": (StateTensor("a", "F32", (3,), None),), "save_steps": 1},
+        r"state 'a': expected a store of each piece that is not in memory, found none of \[\d+, \d+\)",
+    ),
     "state names": (
         {"state": (StateTensor("", "F32", (1,), 0),)},
         "state tensor names: expected distinct and not empty, found ''",
@@ -289,12 +358,15 @@ CORRUPT: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: patched(section("setup") + 36, b"\5"),
         r"setup\[1\]: expected a kernel below 2, found 5",
     ),
-    "file": (lambda: patched(section("steps") + 36, b"\5"), r"steps\[1\]: expected file 0 or 1, found 5"),
+    "file": (lambda: patched(section("steps") + 36, b"\5"), r"steps\[1\]: expected file 0 to 3, found 5"),
     "rows operands": (
         lambda: patched(section("steps") + 32, b"\6"),
         r"operands: expected at most 3 records, found \[5, 9\)",
     ),
-    "op": (lambda: patched(section("steps"), b"\7"), r"steps\[0\]: expected an instruction 1 to 6, found 7"),
+    "op": (
+        lambda: patched(section("steps"), b"\x0a"),
+        r"steps\[0\]: expected an instruction 1 to 9, found 10",
+    ),
     "dtype": (lambda: patched(section("inputs") + 8, b"\x0d"), "inputs: expected a dtype below 13, found 13"),
     "state header": (
         lambda: patched(section("state_header") + 8, b"["),
@@ -333,7 +405,12 @@ def test_state_headers_that_are_not(text: bytes, message: str) -> None:
 
 def test_state_records_and_header_must_have_the_same_number() -> None:
     with pytest.raises(BundleError, match="state: expected 1 records as in its header, found 2"):
-        read_plan(with_state_header(b'{"a":{"dtype":"U8","shape":[1]}}'))
+        read_plan(with_state_header(b'{"a":{"dtype":"BF16","shape":[15]}}'))
+
+
+def test_state_records_must_fill_their_tensor() -> None:
+    with pytest.raises(BundleError, match="state: expected records of 31 bytes for 'a', found 34"):
+        read_plan(with_state_header(b'{"a":{"dtype":"U8","shape":[31]}}'))
 
 
 def with_state_header(text: bytes) -> bytes:

@@ -20,11 +20,12 @@ typedef struct {
 } counter;
 
 static counter counters[] = {
-    {"has_feature", 0}, {"stop_requested", 0}, {"open_read", 0}, {"open_write", 0},
+    {"has_feature", 0}, {"stop_requested", 0}, {"open_read", 0}, {"open_update", 0},
     {"open_directory", 0}, {"make_directory", 0}, {"lock", 0}, {"file_bytes", 0},
     {"read_at", 0}, {"will_read", 0}, {"write", 0}, {"sync", 0},
     {"close", 0}, {"rename", 0}, {"remove", 0}, {"map", 0},
     {"start_thread", 0}, {"peak_rss_bytes", 0}, {"open_direct", 0}, {"print", 0},
+    {"reserve", 0}, {"will_sync", 0}, {"open_write_direct", 0},
 };
 
 static int fails(const char *name) {
@@ -45,7 +46,11 @@ static bool stop_requested(void) { return fails("stop_requested") || real->stop_
 static uint64_t peak_rss_bytes(void) { return fails("peak_rss_bytes") ? 0 : real->peak_rss_bytes(); }
 static int open_read(const char *path) { return fails("open_read") ? -EIO : real->open_read(path); }
 static int open_direct(const char *path) { return fails("open_direct") ? -EINVAL : real->open_direct(path); }
-static int open_write(const char *path) { return fails("open_write") ? -EROFS : real->open_write(path); }
+static int open_update(const char *path) { return fails("open_update") ? -EROFS : real->open_update(path); }
+static int open_write_direct(const char *path) {
+  return fails("open_write_direct") ? -EINVAL : real->open_write_direct(path);
+}
+static int reserve(int file, uint64_t size) { return fails("reserve") ? -ENOSPC : real->reserve(file, size); }
 static int open_directory(const char *path) { return fails("open_directory") ? -EACCES : real->open_directory(path); }
 static int make_directory(const char *path) { return fails("make_directory") ? -EROFS : real->make_directory(path); }
 static int lock(int file) { return fails("lock") ? -EWOULDBLOCK : real->lock(file); }
@@ -58,8 +63,15 @@ static int will_read(int file, uint64_t size, uint64_t offset) {
   return fails("will_read") ? -EINVAL : real->will_read(file, size, offset);
 }
 static int64_t write_some(int file, const void *data, size_t size) {
-  if (fails(file > 2 ? "write" : "print")) return -ENOSPC; /* print: standard output and error */
+  if (fails("print")) return -ENOSPC; /* standard output and error */
   return real->write(file, data, size > 4096 ? 4096 : size);
+}
+static int64_t write_at(int file, const void *data, size_t size, uint64_t offset) {
+  if (fails("write")) return -ENOSPC;
+  return real->write_at(file, data, size > 4096 ? 4096 : size, offset); /* partial; whole pages where it must */
+}
+static int will_sync(int file, uint64_t size, uint64_t offset) {
+  return fails("will_sync") ? -EINVAL : real->will_sync(file, size, offset);
 }
 static int sync_file(int file) { return fails("sync") ? -EIO : real->sync(file); }
 static int close_file(int file) {
@@ -89,7 +101,11 @@ int main(int argument_count, char **arguments) {
   platform.peak_rss_bytes = peak_rss_bytes;
   platform.open_read = open_read;
   platform.open_direct = open_direct;
-  platform.open_write = open_write;
+  platform.open_update = open_update;
+  platform.open_write_direct = open_write_direct;
+  platform.reserve = reserve;
+  platform.write_at = write_at;
+  platform.will_sync = will_sync;
   platform.open_directory = open_directory;
   platform.make_directory = make_directory;
   platform.lock = lock;

@@ -15,11 +15,11 @@ bool daypack_align(uint64_t *value, uint64_t alignment) {
   return daypack_add(value, (alignment - *value % alignment) % alignment);
 }
 
-/* Bytes of a run with one more thread than none: false if the sum leaves 64 bits. */
+/* Bytes of a run with this many threads and the pager's: false if the sum leaves 64 bits. */
 static bool footprint(const daypack_engine *engine, uint64_t threads, uint64_t *total) {
   uint64_t each = engine->scratch_stride_bytes;
   if (!daypack_add(&each, THREAD_BYTES) || __builtin_mul_overflow(each, threads, &each)) return false;
-  *total = BASE_BYTES;
+  *total = BASE_BYTES + THREAD_BYTES;
   return daypack_add(total, each) && daypack_add(total, engine->plan.header->arena_bytes) &&
          daypack_add(total, engine->plan.header->file_bytes) && daypack_add(total, engine->engine_bytes);
 }

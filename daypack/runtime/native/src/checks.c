@@ -140,7 +140,8 @@ static daypack_code check_state(daypack_engine *engine) {
   plan->state_file_bytes = header_bytes;
   for (uint64_t index = 0; index < plan->header->state.count; index++) {
     const daypack_plan_state *state = &plan->state[index];
-    EXPECT(in_arena(engine, state->arena_offset_bytes, state->size_bytes, DAYPACK_ALIGNMENT_BYTES),
+    EXPECT(state->arena_offset_bytes == DAYPACK_NOT_RESIDENT ||
+               in_arena(engine, state->arena_offset_bytes, state->size_bytes, DAYPACK_ALIGNMENT_BYTES),
            ((place){"state", index, "arena_offset_bytes"}), "an aligned range of the arena",
            state->arena_offset_bytes);
     EXPECT(state->size_bytes > 0, ((place){"state", index, "size_bytes"}), "1 or more", state->size_bytes);
@@ -181,6 +182,68 @@ static daypack_code check_read(daypack_engine *engine, place at, const daypack_p
          instruction->source);
   EXPECT(in_arena(engine, instruction->arena_offset_bytes, instruction->size_bytes, DAYPACK_ALIGNMENT_BYTES), at,
          "an aligned range of the arena", instruction->arena_offset_bytes);
+  return DAYPACK_OK;
+}
+
+/* The swap is as large as what is stored in it. */
+static void measure_swap(daypack_plan *plan) {
+  for (uint64_t index = 0; index < plan->header->steps.count; index++) {
+    const daypack_plan_instruction *next = &plan->steps[index];
+    uint64_t end = next->source;
+    if (next->op == DAYPACK_OP_STORE && next->index == DAYPACK_FILE_SWAP && daypack_add(&end, next->size_bytes) &&
+        end > plan->swap_bytes)
+      plan->swap_bytes = end;
+  }
+}
+
+static daypack_code check_transfer(daypack_engine *engine, place at, const daypack_plan_instruction *instruction,
+                                   bool in_setup) {
+  daypack_plan *plan = &engine->plan;
+  bool store = instruction->op == DAYPACK_OP_STORE;
+  bool state = instruction->index == DAYPACK_FILE_STATE || instruction->index == DAYPACK_FILE_NEXT;
+  uint64_t first = state ? plan->header->state_header.count : 0;
+  uint64_t limit = state                                         ? plan->state_file_bytes
+                   : instruction->index == DAYPACK_FILE_WEIGHTS ? engine->weights_bytes
+                                                                 : plan->swap_bytes;
+#define AT(field) ((place){at.table, at.index, field})
+  EXPECT(!in_setup, at, "no fetch, store or wait in setup", instruction->op);
+  EXPECT(instruction->index < DAYPACK_FILE_COUNT, AT("index"), "file 0 to 3", instruction->index);
+  EXPECT(!store || instruction->index == DAYPACK_FILE_NEXT || instruction->index == DAYPACK_FILE_SWAP, AT("index"),
+         "a store in file 2 (next) or 3 (swap)", instruction->index);
+  EXPECT(!state || plan->header->save_steps == 1, AT("index"), "file 0 or 3 unless save_steps is 1",
+         instruction->index);
+  EXPECT(instruction->source >= first && daypack_fits(instruction->source, instruction->size_bytes, limit) &&
+             limit <= INT64_MAX,
+         AT("source"), "a range of the file's data", instruction->source);
+  EXPECT(instruction->size_bytes > 0, AT("size_bytes"), "1 or more", instruction->size_bytes);
+  EXPECT(in_arena(engine, instruction->arena_offset_bytes, instruction->size_bytes, DAYPACK_ALIGNMENT_BYTES),
+         AT("arena_offset_bytes"), "an aligned range of the arena", instruction->arena_offset_bytes);
+  plan->transfers++;
+  plan->pages_state = plan->pages_state || state;
+  return DAYPACK_OK;
+#undef AT
+}
+
+static bool is_stored(const daypack_plan *plan, uint64_t offset_bytes, uint64_t size_bytes) {
+  for (uint64_t index = 0; index < plan->header->steps.count; index++) {
+    const daypack_plan_instruction *next = &plan->steps[index];
+    if (next->op == DAYPACK_OP_STORE && next->index == DAYPACK_FILE_NEXT && next->source == offset_bytes &&
+        next->size_bytes == size_bytes)
+      return true;
+  }
+  return false;
+}
+
+/* What is not in memory when a step ends, the step has stored. */
+static daypack_code check_stored(daypack_engine *engine) {
+  const daypack_plan *plan = &engine->plan;
+  uint64_t offset_bytes = plan->header->state_header.count;
+  for (uint64_t index = 0; index < plan->header->state.count; index++) {
+    const daypack_plan_state *state = &plan->state[index];
+    EXPECT(state->arena_offset_bytes != DAYPACK_NOT_RESIDENT || is_stored(plan, offset_bytes, state->size_bytes),
+           ((place){"state", index, "record"}), "a store of what is not in memory", offset_bytes);
+    offset_bytes += state->size_bytes;
+  }
   return DAYPACK_OK;
 }
 
@@ -247,14 +310,24 @@ static daypack_code check_instruction(daypack_engine *engine, place at, const da
       return DAYPACK_OK;
     case DAYPACK_OP_ROWS:
       return check_rows(engine, at, instruction, in_setup, operands);
+    case DAYPACK_OP_FETCH:
+    case DAYPACK_OP_STORE:
+      return check_transfer(engine, at, instruction, in_setup);
+    case DAYPACK_OP_WAIT:
+      EXPECT(!in_setup, at, "no fetch, store or wait in setup", instruction->op);
+      EXPECT(no_range && instruction->index == 0, at, "zero in the unused fields", instruction->index);
+      EXPECT(instruction->source >= 1 && instruction->source <= plan->transfers, at,
+             "a number of transfers that are before it", instruction->source);
+      return DAYPACK_OK;
     default:
-      return refuse(engine, at, "an instruction 1 to 6", instruction->op);
+      return refuse(engine, at, "an instruction 1 to 9", instruction->op);
   }
 }
 
 static daypack_code check_instructions(daypack_engine *engine) {
   const daypack_plan *plan = &engine->plan;
   uint64_t operands = 0;
+  measure_swap(&engine->plan);
   for (uint64_t index = 0; index < plan->header->setup.count; index++) {
     daypack_code code =
         check_instruction(engine, (place){"setup", index, "record"}, &plan->setup[index], true, &operands);
@@ -279,5 +352,6 @@ daypack_code daypack_check_plan(daypack_engine *engine) {
     code = check_input(engine, index);
   if (code == DAYPACK_OK) code = check_state(engine);
   if (code == DAYPACK_OK) code = check_instructions(engine);
+  if (code == DAYPACK_OK) code = check_stored(engine);
   return code;
 }

@@ -15,6 +15,7 @@ static daypack_code run(daypack_engine *engine) {
   if (code == DAYPACK_OK) code = daypack_open_journal(engine);
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);
+  if (code == DAYPACK_OK) code = daypack_start_pager(engine);
   if (code == DAYPACK_OK) code = daypack_run_setup(engine);
   if (code == DAYPACK_OK) code = daypack_run_steps(engine);
   return code;
@@ -24,8 +25,13 @@ int daypack_engine_main(int argument_count, char **arguments, const daypack_plat
   static daypack_engine engine;
   memset(&engine, 0, sizeof engine);
   engine.platform = platform;
+  for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   daypack_code code = daypack_parse_options(&engine.options, &engine.error, argument_count, arguments);
   if (code == DAYPACK_OK) code = run(&engine);
-  if (code != DAYPACK_OK) daypack_report_error(platform, &engine.error);
+  if (code != DAYPACK_OK) {
+    daypack_stop_pager();
+    daypack_abandon_generation(&engine);
+    daypack_report_error(platform, &engine.error);
+  }
   return (int)code;
 }

@@ -4,10 +4,9 @@
 
 #include "internal.h"
 
-static daypack_code stopped(daypack_engine *engine) {
-  if (!engine->underway)
-    return daypack_fail(&engine->error, DAYPACK_STOPPED, "stopped by a signal before the first step");
-  return daypack_fail(&engine->error, DAYPACK_STOPPED,
+daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine) {
+  if (!engine->underway) return daypack_fail(error, DAYPACK_STOPPED, "stopped by a signal before the first step");
+  return daypack_fail(error, DAYPACK_STOPPED,
                       "stopped by a signal; the unfinished step is dropped, the state on disk is of step %llu",
                       (unsigned long long)engine->saved_step);
 }
@@ -19,22 +18,27 @@ static daypack_code run_call(daypack_engine *engine, const daypack_plan_instruct
     engine->call_arguments[index] = engine->arena + operands[index];
   for (uint32_t index = 0; index < kernel->phase_count; index++) {
     const daypack_linked_phase *phase = &daypack_linked.phases[kernel->first_phase + index];
-    if (!daypack_run_phase(engine->pool, phase, engine->call_arguments)) return stopped(engine);
+    if (!daypack_run_phase(engine->pool, phase, engine->call_arguments))
+      return daypack_fail_stopped(&engine->error, engine);
   }
   return DAYPACK_OK;
 }
 
-/* `end` is where the instruction's list ends. */
-static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction,
-                            const daypack_plan_instruction *end) {
-  daypack_code code;
+/* `step` is the clock before the step. */
+static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction) {
   switch (instruction->op) {
     case DAYPACK_OP_CALL:
       return run_call(engine, instruction);
     case DAYPACK_OP_READ:
-      code = daypack_page_in(engine, instruction);
-      if (code == DAYPACK_OK) daypack_read_ahead(engine, instruction + 1, end);
-      return code;
+      return daypack_read_now(engine, instruction->index, engine->arena + instruction->arena_offset_bytes,
+                              instruction->size_bytes, instruction->source);
+    case DAYPACK_OP_FETCH:
+    case DAYPACK_OP_STORE:
+      engine->posted_transfers++;
+      daypack_post_transfer((uint64_t)(instruction - engine->plan.steps));
+      return DAYPACK_OK;
+    case DAYPACK_OP_WAIT:
+      return daypack_wait_transfers(engine, instruction->source);
     case DAYPACK_OP_ROWS:
       return daypack_page_rows(engine, instruction);
     case DAYPACK_OP_BATCH:
@@ -47,16 +51,16 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
   }
 }
 
-static daypack_code run_timed(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction,
-                              const daypack_plan_instruction *end) {
+static daypack_code run_timed(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *instruction) {
   uint64_t begin_ns = engine->platform->now_ns();
-  daypack_code code = run_one(engine, step, instruction, end);
+  daypack_code code = run_one(engine, step, instruction);
   uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
   if (instruction->op == DAYPACK_OP_CALL) {
     engine->kernel_times[instruction->index].calls++;
     engine->kernel_times[instruction->index].elapsed_ns += elapsed_ns;
   }
-  if (instruction->op == DAYPACK_OP_READ || instruction->op == DAYPACK_OP_ROWS || instruction->op == DAYPACK_OP_BATCH)
+  if (instruction->op == DAYPACK_OP_READ || instruction->op == DAYPACK_OP_ROWS ||
+      instruction->op == DAYPACK_OP_BATCH || instruction->op == DAYPACK_OP_WAIT)
     engine->io_ns += elapsed_ns;
   return code;
 }
@@ -65,9 +69,8 @@ static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypac
                              uint64_t count) {
   const daypack_plan_instruction *end = list + count;
   for (const daypack_plan_instruction *next = list; next < end; next++) {
-    if (engine->platform->stop_requested()) return stopped(engine);
-    daypack_code code =
-        engine->options.profile ? run_timed(engine, step, next, end) : run_one(engine, step, next, end);
+    if (engine->platform->stop_requested()) return daypack_fail_stopped(&engine->error, engine);
+    daypack_code code = engine->options.profile ? run_timed(engine, step, next) : run_one(engine, step, next);
     if (code != DAYPACK_OK) return code;
   }
   return DAYPACK_OK;
@@ -96,9 +99,13 @@ daypack_code daypack_run_setup(daypack_engine *engine) {
 static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = clock_step(engine);
-  engine->io_ns = engine->read_bytes = engine->written_bytes = 0;
+  engine->io_ns = engine->transfer_ns = engine->read_bytes = engine->written_bytes = engine->posted_transfers = 0;
+  engine->step = (uint64_t)before + 1;
   uint64_t begin_ns = engine->platform->now_ns();
-  daypack_code code = run_list(engine, before, engine->plan.steps, header->steps.count);
+  daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;
+  daypack_begin_transfers();
+  if (code == DAYPACK_OK) code = run_list(engine, before, engine->plan.steps, header->steps.count);
+  if (code == DAYPACK_OK) code = daypack_wait_transfers(engine, engine->posted_transfers);
   if (code != DAYPACK_OK) return code;
   uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
   uint32_t after = clock_step(engine);
@@ -112,7 +119,8 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
     return daypack_fail(&engine->error, DAYPACK_STOPPED,
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
                         isnan(loss) ? (double)NAN : (double)loss, (unsigned long long)engine->saved_step);
-  if (last || after % header->save_steps == 0) code = daypack_save(engine, after);
+  if (last || after % header->save_steps == 0) code = daypack_save(engine);
+  engine->save_ns = engine->platform->now_ns() - begin_ns - elapsed_ns;
   if (code == DAYPACK_OK) code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
   if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
   return code;

@@ -34,26 +34,45 @@ daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char 
   return DAYPACK_OK;
 }
 
-daypack_code daypack_fail_read(daypack_engine *engine, const char *name, uint64_t size_bytes, uint64_t offset_bytes,
-                               int64_t count) {
-  return daypack_fail(&engine->error, engine->underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE,
-                      "%s: cannot read %llu bytes at %llu: %s", name, (unsigned long long)size_bytes,
-                      (unsigned long long)offset_bytes, count < 0 ? strerror((int)-count) : "the file ends there");
+daypack_code daypack_fail_read(daypack_error *error, bool underway, const char *name, const daypack_range *rest,
+                               int64_t result) {
+  return daypack_fail(error, underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE, "%s: cannot read %llu bytes at %llu: %s",
+                      name, (unsigned long long)rest->size_bytes, (unsigned long long)rest->offset_bytes,
+                      result < 0 ? strerror((int)-result) : "the file ends there");
+}
+
+static void advance(daypack_range *rest, int64_t done, uint64_t *count) {
+  rest->data += done;
+  rest->offset_bytes += (uint64_t)done;
+  rest->size_bytes -= (uint64_t)done;
+  *count += (uint64_t)done;
+}
+
+int64_t daypack_read_range(const daypack_platform *platform, int file, daypack_range *rest, uint64_t *count) {
+  while (rest->size_bytes > 0) {
+    int64_t done = platform->read_at(file, rest->data, (size_t)rest->size_bytes, rest->offset_bytes);
+    if (done == -EINTR) continue;
+    if (done <= 0) return done;
+    advance(rest, done, count);
+  }
+  return 1;
+}
+
+int64_t daypack_write_range(const daypack_platform *platform, int file, daypack_range *rest, uint64_t *count) {
+  while (rest->size_bytes > 0) {
+    int64_t done = platform->write_at(file, rest->data, (size_t)rest->size_bytes, rest->offset_bytes);
+    if (done == -EINTR) continue;
+    if (done <= 0) return done;
+    advance(rest, done, count);
+  }
+  return 1;
 }
 
 daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
                                   uint64_t size_bytes, uint64_t offset_bytes) {
-  uint8_t *next = data;
-  while (size_bytes > 0) {
-    int64_t count = engine->platform->read_at(file, next, (size_t)size_bytes, offset_bytes);
-    if (count == -EINTR) continue;
-    if (count <= 0) return daypack_fail_read(engine, name, size_bytes, offset_bytes, count);
-    engine->read_bytes += (uint64_t)count;
-    next += count;
-    offset_bytes += (uint64_t)count;
-    size_bytes -= (uint64_t)count;
-  }
-  return DAYPACK_OK;
+  daypack_range rest = {data, size_bytes, offset_bytes};
+  int64_t result = daypack_read_range(engine->platform, file, &rest, &engine->read_bytes);
+  return result == 1 ? DAYPACK_OK : daypack_fail_read(&engine->error, engine->underway, name, &rest, result);
 }
 
 int daypack_write_all(const daypack_platform *platform, int file, const void *data, uint64_t size_bytes) {

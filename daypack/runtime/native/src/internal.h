@@ -10,6 +10,7 @@ enum {
   DAYPACK_MESSAGE_BYTES = 1024,
   DAYPACK_IO_BYTES = 1 << 20,
   DAYPACK_PAGE_BYTES = 4096,
+  DAYPACK_FILE_COUNT = 4, /* of enum DAYPACK_FILE_... */
   DAYPACK_LINE_BYTES = 8192,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
@@ -52,6 +53,9 @@ typedef struct {
   const char *strings;
   uint64_t record_bytes;
   uint64_t state_file_bytes;
+  uint64_t swap_bytes;
+  uint64_t transfers; /* fetches and stores of a step */
+  bool pages_state;   /* a step reads or writes the state's file */
 } daypack_plan;
 
 typedef struct {
@@ -64,6 +68,13 @@ typedef struct {
   uint64_t record_count;
 } daypack_data;
 
+/* One of the files that instructions name. `direct` is the same file past the system's cache, or -1. */
+typedef struct {
+  const char *name; /* for messages */
+  int file;
+  int direct;
+} daypack_paged_file;
+
 typedef struct daypack_pool daypack_pool;
 
 typedef struct {
@@ -74,9 +85,12 @@ typedef struct {
   daypack_plan plan;
   void **call_arguments;             /* as many as the kernel with the most arguments needs */
   daypack_kernel_time *kernel_times; /* one a kernel */
-  uint64_t io_ns;                    /* with --profile: in instructions that read files */
-  uint64_t read_bytes;               /* from and to files since the step began */
+  uint64_t io_ns;                    /* with --profile: in instructions that read files or wait for them */
+  uint64_t read_bytes;               /* from and to files since the step began; transfers when they are waited for */
   uint64_t written_bytes;
+  uint64_t posted_transfers; /* of this step */
+  uint64_t transfer_ns; /* that the pager's thread was busy */
+  uint64_t save_ns;     /* from the end of a step's instructions to its generation on disk */
 
   uint8_t *arena;
   uint8_t *scratch; /* one piece a thread */
@@ -84,10 +98,8 @@ typedef struct {
   uint32_t threads;
   daypack_pool *pool;
 
-  int weights_file;
+  daypack_paged_file files[DAYPACK_FILE_COUNT]; /* the state: during setup only, unless the plan pages it */
   uint64_t weights_bytes;
-  int state_file; /* what the run starts from; open during setup only */
-  const char *state_name;
   daypack_data data;
   uint64_t engine_bytes;
   bool data_listed;
@@ -95,9 +107,11 @@ typedef struct {
 
   int state_directory;
   bool underway; /* a step has begun: failures are STOPPED from here on */
+  uint64_t step; /* that is being computed or saved: completed steps when it is done */
   uint64_t saved_step;
   char state_path[DAYPACK_PATH_BYTES];
   char state_temporary[DAYPACK_PATH_BYTES];
+  char swap_path[DAYPACK_PATH_BYTES];
   char state_directory_path[DAYPACK_PATH_BYTES];
 } daypack_engine;
 
@@ -113,13 +127,25 @@ DAYPACK_MUST_CHECK daypack_code daypack_open(daypack_engine *engine, daypack_cod
                                              const char *name, int *file, uint64_t *size_bytes);
 DAYPACK_MUST_CHECK daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
                                                      uint64_t size_bytes, uint64_t offset_bytes);
-/* 0 or a negative errno. */
+/* 0 or a negative errno. To standard output and error. */
 DAYPACK_MUST_CHECK int daypack_write_all(const daypack_platform *platform, int file, const void *data,
                                          uint64_t size_bytes);
 
-/* The failure of a read: `count` is 0 where the file ends, or a negative errno. */
-DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_engine *engine, const char *name, uint64_t size_bytes,
-                                                  uint64_t offset_bytes, int64_t count);
+/* Bytes of a file and where they are in memory; what is done is taken off its front. */
+typedef struct {
+  uint8_t *data;
+  uint64_t size_bytes;
+  uint64_t offset_bytes;
+} daypack_range;
+
+/* 1 when all is read or written, 0 when the file (or the room for it) ends, or a negative errno; adds to `count`. */
+DAYPACK_MUST_CHECK int64_t daypack_read_range(const daypack_platform *platform, int file, daypack_range *rest,
+                                              uint64_t *count);
+DAYPACK_MUST_CHECK int64_t daypack_write_range(const daypack_platform *platform, int file, daypack_range *rest,
+                                               uint64_t *count);
+/* The failure of such a read. */
+DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_error *error, bool underway, const char *name,
+                                                  const daypack_range *rest, int64_t result);
 /* For files that are read in pieces, one at a time. */
 extern uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
 
@@ -154,19 +180,36 @@ bool daypack_align(uint64_t *value, uint64_t alignment);
 DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
 
-/* weights.c */
+/* paged_files.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_weights(daypack_engine *engine);
-DAYPACK_MUST_CHECK daypack_code daypack_read_weights(daypack_engine *engine, void *data, uint64_t size_bytes,
-                                                     uint64_t offset_bytes);
+/* The same file at `path` past the system's cache, where --direct asks for it. */
+DAYPACK_MUST_CHECK daypack_code daypack_open_direct(daypack_engine *engine, daypack_paged_file *file, const char *path,
+                                                    int (*open)(const char *path));
+void daypack_close_file(const daypack_platform *platform, daypack_paged_file *file);
+/* As daypack_read_range and daypack_write_range, past the cache where the file has `direct`. */
+DAYPACK_MUST_CHECK int64_t daypack_read_paged(const daypack_platform *platform, const daypack_paged_file *file,
+                                              daypack_range *rest, uint64_t *count);
+DAYPACK_MUST_CHECK int64_t daypack_write_paged(const daypack_platform *platform, const daypack_paged_file *file,
+                                               daypack_range *rest, uint64_t *count);
+/* Read in the caller's thread. */
+DAYPACK_MUST_CHECK daypack_code daypack_read_now(daypack_engine *engine, uint32_t file, void *data,
+                                                 uint64_t size_bytes, uint64_t offset_bytes);
 
-/* pager.c */
+/* rows.c */
 /* The operands of a rows instruction: one record. */
 const daypack_plan_rows *daypack_rows_of(const daypack_plan *plan, const daypack_plan_instruction *instruction);
-DAYPACK_MUST_CHECK daypack_code daypack_page_in(daypack_engine *engine, const daypack_plan_instruction *instruction);
-/* Hint the first read of [next, end), if there is one and it is of the weights. */
-void daypack_read_ahead(const daypack_engine *engine, const daypack_plan_instruction *next,
-                        const daypack_plan_instruction *end);
 DAYPACK_MUST_CHECK daypack_code daypack_page_rows(daypack_engine *engine, const daypack_plan_instruction *instruction);
+
+/* pager.c: the thread that does the transfers of a step, one after another */
+DAYPACK_MUST_CHECK daypack_code daypack_start_pager(daypack_engine *engine);
+/* No transfer of the new step is done yet. The pager must be idle. */
+void daypack_begin_transfers(void);
+/* Instruction number `index` of the step may begin, and every one before it. */
+void daypack_post_transfer(uint64_t index);
+/* Wait until the first `transfers` of the step are done, or one has failed. */
+DAYPACK_MUST_CHECK daypack_code daypack_wait_transfers(daypack_engine *engine, uint64_t transfers);
+/* Begin no other transfer; return when none is under way. */
+void daypack_stop_pager(void);
 
 /* data.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
@@ -177,7 +220,12 @@ DAYPACK_MUST_CHECK daypack_code daypack_read_record(daypack_engine *engine, uint
 DAYPACK_MUST_CHECK daypack_code daypack_open_journal(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_open_state(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_restore(daypack_engine *engine);
-DAYPACK_MUST_CHECK daypack_code daypack_save(daypack_engine *engine, uint64_t step);
+/* The file of the next generation, so that a step can store into it. */
+DAYPACK_MUST_CHECK daypack_code daypack_begin_generation(daypack_engine *engine);
+/* Remove a generation that was begun and not saved. */
+void daypack_abandon_generation(daypack_engine *engine);
+/* Make the state of engine->step the one on disk. */
+DAYPACK_MUST_CHECK daypack_code daypack_save(daypack_engine *engine);
 
 /* threads.c */
 DAYPACK_MUST_CHECK daypack_code daypack_start_pool(daypack_engine *engine);
@@ -188,6 +236,7 @@ DAYPACK_MUST_CHECK bool daypack_run_phase(daypack_pool *pool, const daypack_link
 /* executor.c */
 DAYPACK_MUST_CHECK daypack_code daypack_run_setup(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_run_steps(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine);
 
 /* telemetry.c */
 DAYPACK_MUST_CHECK daypack_code daypack_report_start(daypack_engine *engine, uint32_t step);

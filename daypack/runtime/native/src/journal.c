@@ -1,12 +1,33 @@
 /* The state that training changes: read at the start, replaced whole by one atomic rename.
  *
- * A kill at any instruction leaves the last committed file; the unfinished one has another name. */
+ * A generation is begun as a file of another name. A step that pages the state stores into it as it goes; saving
+ * writes the pieces that are in memory, each at its place, and renames. A kill at any instruction leaves the last
+ * committed file. The swap file has no name: it is gone with the process. */
 #include <errno.h>
 #include <string.h>
 
 #include "internal.h"
 
 static const char NAME[] = "state.safetensors";
+
+static daypack_code make_swap(daypack_engine *engine) {
+  const daypack_platform *platform = engine->platform;
+  daypack_paged_file *swap = &engine->files[DAYPACK_FILE_SWAP];
+  uint64_t size_bytes = engine->plan.swap_bytes;
+  if (size_bytes == 0) return DAYPACK_OK;
+  swap->name = "swap";
+  int result = swap->file = platform->open_update(engine->swap_path);
+  daypack_code code = DAYPACK_OK;
+  if (result >= 0) {
+    code = daypack_open_direct(engine, swap, engine->swap_path, platform->open_write_direct);
+    (void)platform->remove(engine->swap_path);
+    result = platform->reserve(swap->file, size_bytes);
+  }
+  if (result >= 0) return code;
+  return daypack_fail(&engine->error, DAYPACK_STOPPED,
+                      "%s: expected room for %llu bytes of swap, found: %s; free that much or give --state another",
+                      engine->state_directory_path, (unsigned long long)size_bytes, strerror(-result));
+}
 
 daypack_code daypack_open_journal(daypack_engine *engine) {
   const daypack_platform *platform = engine->platform;
@@ -17,6 +38,7 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
                                     : daypack_join(error, path, engine->options.bundle, "", ".state");
   if (code == DAYPACK_OK) code = daypack_join(error, engine->state_path, path, "/", NAME);
   if (code == DAYPACK_OK) code = daypack_join(error, engine->state_temporary, path, "/state.safetensors.tmp", "");
+  if (code == DAYPACK_OK) code = daypack_join(error, engine->swap_path, path, "/swap.tmp", "");
   if (code != DAYPACK_OK) return code;
 
   int result = platform->make_directory(path);
@@ -30,18 +52,19 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
   if (platform->lock(engine->state_directory) == -EWOULDBLOCK)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: another run is using this state directory; give --state another",
                         path);
-  int probe = platform->open_write(engine->state_temporary);
+  int probe = platform->open_update(engine->state_temporary);
   if (probe < 0)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: cannot write in the state directory: %s; give --state another",
                         path, strerror(-probe));
   (void)platform->close(probe);
   (void)platform->remove(engine->state_temporary);
-  return DAYPACK_OK;
+  return make_swap(engine);
 }
 
 static daypack_code check_file(daypack_engine *engine, uint64_t file_bytes) {
   const daypack_plan *plan = &engine->plan;
-  const char *path = engine->state_name;
+  const daypack_paged_file *file = &engine->files[DAYPACK_FILE_STATE];
+  const char *path = file->name;
   uint64_t header_bytes = plan->header->state_header.count;
   uint8_t chunk[512];
   if (file_bytes != plan->state_file_bytes)
@@ -50,26 +73,36 @@ static daypack_code check_file(daypack_engine *engine, uint64_t file_bytes) {
                         (unsigned long long)file_bytes);
   for (uint64_t offset = 0; offset < header_bytes; offset += sizeof chunk) {
     uint64_t size = header_bytes - offset < sizeof chunk ? header_bytes - offset : sizeof chunk;
-    daypack_code code = daypack_read_exactly(engine, engine->state_file, path, chunk, size, offset);
+    daypack_code code = daypack_read_exactly(engine, file->file, path, chunk, size, offset);
     if (code != DAYPACK_OK) return code;
     if (memcmp(chunk, plan->state_header + offset, (size_t)size) != 0)
       return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                          "%s: expected the tensors of this bundle's state, found another header; use --fresh to start "
-                          "again",
+                          "%s: expected the tensors and the identity of this bundle's state, found another header: it "
+                          "is the state of another model, method or start; use --fresh to start again, or give --state "
+                          "another",
                           path);
   }
   return DAYPACK_OK;
 }
 
+static daypack_code open_direct_source(daypack_engine *engine, daypack_paged_file *state) {
+  char path[DAYPACK_PATH_BYTES];
+  const char *directory = state->name == engine->state_path ? engine->state_directory_path : engine->options.bundle;
+  if (!engine->plan.pages_state) return DAYPACK_OK;
+  daypack_code code = daypack_join(&engine->error, path, directory, "/", NAME);
+  return code == DAYPACK_OK ? daypack_open_direct(engine, state, path, engine->platform->open_direct) : code;
+}
+
 static daypack_code open_source(daypack_engine *engine, uint64_t *file_bytes) {
-  engine->state_file = engine->options.fresh ? -ENOENT : engine->platform->open_read(engine->state_path);
-  engine->state_name = engine->state_file >= 0 ? engine->state_path : NAME;
-  if (engine->state_file == -ENOENT)
-    return daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &engine->state_file, file_bytes);
-  if (engine->state_file < 0)
+  daypack_paged_file *state = &engine->files[DAYPACK_FILE_STATE];
+  state->file = engine->options.fresh ? -ENOENT : engine->platform->open_read(engine->state_path);
+  state->name = state->file >= 0 ? engine->state_path : NAME;
+  if (state->file == -ENOENT)
+    return daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &state->file, file_bytes);
+  if (state->file < 0)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: cannot open: %s", engine->state_path,
-                        strerror(-engine->state_file));
-  int64_t size = engine->platform->file_bytes(engine->state_file);
+                        strerror(-state->file));
+  int64_t size = engine->platform->file_bytes(state->file);
   if (size < 0)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected a readable file, found: %s",
                         engine->state_path, strerror((int)-size));
@@ -80,58 +113,109 @@ static daypack_code open_source(daypack_engine *engine, uint64_t *file_bytes) {
 daypack_code daypack_open_state(daypack_engine *engine) {
   uint64_t file_bytes = 0;
   daypack_code code = open_source(engine, &file_bytes);
-  return code == DAYPACK_OK ? check_file(engine, file_bytes) : code;
+  if (code == DAYPACK_OK) code = check_file(engine, file_bytes);
+  return code == DAYPACK_OK ? open_direct_source(engine, &engine->files[DAYPACK_FILE_STATE]) : code;
 }
 
 daypack_code daypack_restore(daypack_engine *engine) {
   const daypack_plan *plan = &engine->plan;
+  daypack_paged_file *file = &engine->files[DAYPACK_FILE_STATE];
   uint64_t offset = plan->header->state_header.count;
   for (uint64_t index = 0; index < plan->header->state.count; index++) {
     const daypack_plan_state *state = &plan->state[index];
-    daypack_code code = daypack_read_exactly(engine, engine->state_file, engine->state_name,
-                                             engine->arena + state->arena_offset_bytes, state->size_bytes, offset);
-    if (code != DAYPACK_OK) return code;
+    if (state->arena_offset_bytes != DAYPACK_NOT_RESIDENT) {
+      daypack_code code = daypack_read_exactly(engine, file->file, file->name,
+                                               engine->arena + state->arena_offset_bytes, state->size_bytes, offset);
+      if (code != DAYPACK_OK) return code;
+    }
     offset += state->size_bytes;
   }
-  (void)engine->platform->close(engine->state_file);
+  if (!plan->pages_state) daypack_close_file(engine->platform, file);
   return DAYPACK_OK;
 }
 
-static int put(daypack_engine *engine, int file, const void *data, uint64_t size_bytes) {
-  int result = daypack_write_all(engine->platform, file, data, size_bytes);
-  if (result == 0) engine->written_bytes += size_bytes;
+static daypack_code fail_save(daypack_engine *engine, int64_t result) {
+  return daypack_fail(&engine->error, DAYPACK_STOPPED,
+                      "%s: cannot save the state of step %llu: %s; the state on disk is of step %llu",
+                      engine->state_path, (unsigned long long)engine->step, strerror(result < 0 ? (int)-result : ENOSPC),
+                      (unsigned long long)engine->saved_step);
+}
+
+static int64_t put(daypack_engine *engine, const void *data, uint64_t size_bytes, uint64_t offset_bytes) {
+  daypack_range rest = {(uint8_t *)(uintptr_t)data, size_bytes, offset_bytes};
+  return daypack_write_range(engine->platform, engine->files[DAYPACK_FILE_NEXT].file, &rest, &engine->written_bytes);
+}
+
+daypack_code daypack_begin_generation(daypack_engine *engine) {
+  const daypack_plan *plan = &engine->plan;
+  daypack_paged_file *next = &engine->files[DAYPACK_FILE_NEXT];
+  next->name = engine->state_temporary;
+  next->file = engine->platform->open_update(engine->state_temporary);
+  if (next->file < 0) return fail_save(engine, next->file);
+  int64_t result = engine->platform->reserve(next->file, plan->state_file_bytes);
+  if (result == 0) result = put(engine, plan->state_header, plan->header->state_header.count, 0);
+  if (result != 1) return fail_save(engine, result);
+  return plan->pages_state
+             ? daypack_open_direct(engine, next, engine->state_temporary, engine->platform->open_write_direct)
+             : DAYPACK_OK;
+}
+
+void daypack_abandon_generation(daypack_engine *engine) {
+  if (engine->files[DAYPACK_FILE_NEXT].file < 0) return;
+  daypack_close_file(engine->platform, &engine->files[DAYPACK_FILE_NEXT]);
+  (void)engine->platform->remove(engine->state_temporary);
+}
+
+/* 1 or a negative errno, or 0 for a full disk. */
+static int64_t write_resident(daypack_engine *engine) {
+  const daypack_plan *plan = &engine->plan;
+  uint64_t offset = plan->header->state_header.count;
+  int64_t result = 1;
+  for (uint64_t index = 0; result == 1 && index < plan->header->state.count; index++) {
+    const daypack_plan_state *state = &plan->state[index];
+    if (state->arena_offset_bytes != DAYPACK_NOT_RESIDENT)
+      result = put(engine, engine->arena + state->arena_offset_bytes, state->size_bytes, offset);
+    offset += state->size_bytes;
+  }
   return result;
 }
 
-static int write_file(daypack_engine *engine, int file) {
-  const daypack_plan *plan = &engine->plan;
-  int result = put(engine, file, plan->state_header, plan->header->state_header.count);
-  for (uint64_t index = 0; result == 0 && index < plan->header->state.count; index++)
-    result = put(engine, file, engine->arena + plan->state[index].arena_offset_bytes, plan->state[index].size_bytes);
-  return result == 0 ? engine->platform->sync(file) : result;
-}
-
-static int commit(daypack_engine *engine, uint64_t step) {
-  const daypack_platform *platform = engine->platform;
-  int file = platform->open_write(engine->state_temporary);
-  if (file < 0) return file;
-  int result = write_file(engine, file);
-  int closed = platform->close(file);
-  if (result == 0) result = closed;
-  if (result == 0) result = platform->rename(engine->state_temporary, engine->state_path);
-  if (result < 0) {
-    (void)platform->remove(engine->state_temporary);
-    return result;
+/* What was the next generation is what the next step starts from. */
+static int take_over(daypack_engine *engine) {
+  daypack_paged_file *state = &engine->files[DAYPACK_FILE_STATE];
+  daypack_paged_file *next = &engine->files[DAYPACK_FILE_NEXT];
+  if (!engine->plan.pages_state) {
+    int closed = engine->platform->close(next->file);
+    next->file = -1;
+    return closed;
   }
-  engine->saved_step = step;
-  return platform->sync(engine->state_directory);
+  daypack_close_file(engine->platform, state);
+  *state = (daypack_paged_file){engine->state_path, next->file, next->direct};
+  next->file = next->direct = -1;
+  return 0;
 }
 
-daypack_code daypack_save(daypack_engine *engine, uint64_t step) {
-  int result = commit(engine, step);
-  if (result < 0)
-    return daypack_fail(&engine->error, DAYPACK_STOPPED,
-                        "%s: cannot save the state of step %llu: %s; the state on disk is of step %llu", engine->state_path,
-                        (unsigned long long)step, strerror(-result), (unsigned long long)engine->saved_step);
-  return DAYPACK_OK;
+daypack_code daypack_save(daypack_engine *engine) {
+  const daypack_platform *platform = engine->platform;
+  daypack_code code = engine->plan.pages_state ? DAYPACK_OK : daypack_begin_generation(engine);
+  if (code != DAYPACK_OK) return code;
+  int64_t result = write_resident(engine);
+  if (result == 1) result = platform->sync(engine->files[DAYPACK_FILE_NEXT].file);
+  else if (result == 0) result = -ENOSPC;
+  if (result < 0) return fail_save(engine, result);
+  bool renamed = false;
+  int closed = take_over(engine);
+  if (closed == 0) {
+    result = platform->rename(engine->state_temporary, engine->state_path);
+    renamed = result == 0;
+  } else {
+    result = closed;
+  }
+  if (!renamed) {
+    (void)platform->remove(engine->state_temporary);
+    return fail_save(engine, result);
+  }
+  engine->saved_step = engine->step;
+  result = platform->sync(engine->state_directory);
+  return result < 0 ? fail_save(engine, result) : DAYPACK_OK;
 }

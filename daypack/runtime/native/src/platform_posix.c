@@ -57,8 +57,12 @@ static int open_read(const char *path) { return result_of(open(path, O_RDONLY | 
 
 static int open_direct(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC)); }
 
-static int open_write(const char *path) {
-  return result_of(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+static int open_update(const char *path) {
+  return result_of(open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+}
+
+static int open_write_direct(const char *path) {
+  return result_of(open(path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOFOLLOW));
 }
 
 static int open_directory(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
@@ -97,6 +101,24 @@ static int64_t write_some(int file, const void *data, size_t size_bytes) {
   return count < 0 ? -errno : count;
 }
 
+/* File systems that cannot reserve fail later, at the write that finds the disk full. */
+static int reserve(int file, uint64_t size_bytes) {
+  int result;
+  do {
+    result = size_bytes == 0 ? 0 : posix_fallocate(file, 0, (off_t)size_bytes);
+  } while (result == EINTR);
+  return result == EOPNOTSUPP || result == EINVAL || result == ENOSYS || result == ENODEV ? 0 : -result;
+}
+
+static int64_t write_at(int file, const void *data, size_t size_bytes, uint64_t offset_bytes) {
+  ssize_t count = pwrite(file, data, size_bytes, (off_t)offset_bytes);
+  return count < 0 ? -errno : count;
+}
+
+static int will_sync(int file, uint64_t size_bytes, uint64_t offset_bytes) {
+  return result_of(sync_file_range(file, (off_t)offset_bytes, (off_t)size_bytes, SYNC_FILE_RANGE_WRITE));
+}
+
 /* Some file systems cannot sync a directory and say EINVAL; the rename is then as durable as it gets. */
 static int sync_file(int file) {
   int result = result_of(fsync(file));
@@ -130,14 +152,18 @@ static const daypack_platform platform = {
     .peak_rss_bytes = peak_rss_bytes,
     .open_read = open_read,
     .open_direct = open_direct,
-    .open_write = open_write,
+    .open_update = open_update,
+    .open_write_direct = open_write_direct,
     .open_directory = open_directory,
     .make_directory = make_directory,
     .lock = lock,
     .file_bytes = file_bytes,
     .read_at = read_at,
     .will_read = will_read,
+    .reserve = reserve,
     .write = write_some,
+    .write_at = write_at,
+    .will_sync = will_sync,
     .sync = sync_file,
     .close = close_file,
     .rename = rename_file,
