@@ -140,6 +140,17 @@ def trace_update(step: TrainStep) -> StepGraph:
         return trace("update", update, arguments)
 
 
+_PERSISTS = {"trainable:": "", "opt:": "opt/", "grad:": "sum/grad/"}
+
+
+def persists_as(output: str) -> str | None:
+    """The name of the input that carries on what an output holds: a parameter, a moment, a gradient."""
+    for prefix, persistent in _PERSISTS.items():
+        if output.startswith(prefix):
+            return persistent + output.removeprefix(prefix)
+    return None
+
+
 def initial_optimizer_state(step: TrainStep, read: Callable[[str], np.ndarray[Any, Any]]) -> InitialState:
     """The optimizer's state before the first step, one array at a time."""
 
@@ -182,6 +193,7 @@ __all__ = [
     "TrainStep",
     "initial_optimizer_state",
     "leaf_names",
+    "persists_as",
     "trace_micro",
     "trace_update",
 ]

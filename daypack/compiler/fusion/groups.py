@@ -7,6 +7,8 @@ the order of execution stays possible (no path leaves the merged group and comes
 - **rows**: reductions over the same trailing axes and element-wise values of the same rows;
 - **elementwise**: values of one shape that read each other or a common operand;
 - **columns**, **total**: reductions over the same axes with a common operand.
+
+Two kernels that look rows up in different large tables stay apart: together they would need both in memory.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ class Kind(StrEnum):
     SCATTER = "scatter"
     CONCATENATE = "concatenate"
     FLASH_ROWS = "flash_rows"  # not a kernel: the engine reads the rows
+
+
+TABLE_BYTES = 512 * 1024
+"""Tables of this size may be read from flash one at a time."""
 
 
 @dataclass(slots=True)
@@ -90,6 +96,7 @@ class Grouping:
         self.group_of: dict[int, int] = {}
         self.groups: dict[int, Group] = {}
         self._access: dict[int, dict[int, set[str]]] = {}
+        self._tables: dict[int, frozenset[int]] = {}
 
     def run(self) -> list[Group]:
         self._singles()
@@ -163,6 +170,8 @@ class Grouping:
             return
         if merged[0] is Kind.ROWS and not self._share_a_row(a, b, merged[1]):
             return
+        if self._tables_of(a) and self._tables_of(b) and self._tables_of(a) != self._tables_of(b):
+            return
         kind, domain, axes = merged
         self.groups[first] = Group(
             kind,
@@ -199,6 +208,24 @@ class Grouping:
             for g in (a, b)
         ]
         return not wide[0] or not wide[1] or bool(wide[0] & wide[1])
+
+    def _tables_of(self, group: Group) -> frozenset[int]:
+        """The large stored arrays that a group's expressions gather from."""
+        return frozenset[int]().union(*(self._tables_of_root(root) for root in group.roots))
+
+    def _tables_of_root(self, root: int) -> frozenset[int]:
+        if root not in self._tables:
+            nodes = (self.graph.nodes[n] for n in self.roots.expression[root])
+            tables = [n.inputs[0] for n in nodes if n.op == "gather"]
+            self._tables[root] = frozenset(
+                leaf
+                for table in tables
+                if table.size_bytes >= TABLE_BYTES
+                for leaf in (
+                    self.roots.leaves[table.id] if table.id not in self.roots.stored else (table.id,)
+                )
+            )
+        return self._tables[root]
 
     def _merged_kind(self, a: Group, b: Group) -> tuple[Kind, tuple[int, int], tuple[int, ...]] | None:
         kinds = {a.kind, b.kind}

@@ -10,10 +10,10 @@ A matrix that is also read in any other way stays as it is, and so do small ones
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from daypack.compiler.graph import Input, Node, Output, Role, StepGraph, Value
+from daypack.compiler.passes.row_reads import is_row_lookup, is_row_range
 
 SMALL_BYTES = 512 * 1024
 """Below this a matrix is one read anyway."""
@@ -83,30 +83,12 @@ def _splits(entry: Input, uses: list[Node], outputs: set[int]) -> bool:
     value = entry.value
     if entry.role is not Role.FROZEN or value.size_bytes < SMALL_BYTES or value.id in outputs or not uses:
         return False
-    if len(value.shape) != 2 or not all(_is_rows(node, value) or _is_lookup(node, value) for node in uses):
+    if len(value.shape) != 2 or not all(_by_rows(node, value) for node in uses):
         return False
     ranges = sorted({(n.attrs["start"][0], n.attrs["limit"][0]) for n in uses if n.op == "slice"})
     return all(first[1] <= second[0] for first, second in zip(ranges, ranges[1:], strict=False))
 
 
-def _is_rows(node: Node, value: Value) -> bool:
-    """Whole rows, one after another."""
-    if node.op != "slice" or set(node.attrs["strides"]) != {1}:
-        return False
-    return node.attrs["start"][1] == 0 and node.attrs["limit"][1] == value.shape[1]
-
-
-def _is_lookup(node: Node, value: Value) -> bool:
-    """A gather of whole rows by one id each, whose ids the data checks have bounded."""
-    at: Mapping[str, object] = node.attrs
-    if node.op != "gather" or node.inputs[0] is not value or node.inputs[1].dtype != "int32":
-        return False
-    rank = len(node.output.shape)
-    return (
-        at["offset_dims"] == (rank - 1,)
-        and at["collapsed"] == (0,)
-        and at["start_index_map"] == (0,)
-        and at["slice_sizes"] == (1, value.shape[1])
-        and at["operand_batching"] == ()
-        and at["mode"] in ("PROMISE_IN_BOUNDS", "CLIP")
-    )
+def _by_rows(node: Node, value: Value) -> bool:
+    """A range of rows, or rows by ids whose range the data checks have bounded."""
+    return is_row_range(node) if node.op == "slice" else is_row_lookup(node) and node.inputs[0] is value
