@@ -14,7 +14,7 @@ from jax import Array
 from daypack.models.dropout import example_keys
 from daypack.models.numerics import logsumexp
 from daypack.models.structure import Structure
-from daypack.operators.loss_head import frozen_head_loss
+from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
 
 NO_LABEL = -100
 """The label of a position that has none, as in PyTorch and `transformers`."""
@@ -44,16 +44,17 @@ def _labelled(labels: Array) -> Array:
 def language_model_loss(structure: Structure) -> StepLoss:
     """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on.
 
-    A frozen head takes the one-pass form of `operators.loss_head`, a trained one the plain form.
+    A head that is one matrix takes the blocked forms of `operators.loss_head`, any other the plain form.
     """
 
     def loss(trainable: Arrays, frozen: Arrays, mutable: Arrays, batch: Arrays, clock: Arrays) -> Any:
         model = structure.bind({**frozen, **trainable})
         ids, labels = batch["ids"], batch["labels"]
         keys = example_keys(clock, ids.shape[0])
-        if model.head_name in frozen:
-            loss_sum = frozen_head_loss(model.hidden(ids, keys), frozen[model.head_name], labels, NO_LABEL)
-            return loss_sum, _labelled(labels), mutable
+        for arrays, head_loss in ((frozen, frozen_head_loss), (trainable, trained_head_loss)):
+            if model.head_name in arrays:
+                loss_sum = head_loss(model.hidden(ids, keys), arrays[model.head_name], labels, NO_LABEL)
+                return loss_sum, _labelled(labels), mutable
         loss_sum, weight = token_losses(model(ids, keys), labels)
         return loss_sum, weight, mutable
 

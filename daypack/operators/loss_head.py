@@ -1,13 +1,15 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
-"""The loss of a frozen output head in one pass over its rows, without a tokens × vocabulary array.
+"""The loss of an output head by blocks of its rows, without a tokens × vocabulary array.
 
-The gradient of the cross-entropy with respect to the hidden state is softmax(x Wᵀ) W - W[label]: attention
-whose
-keys and values are both the head's rows. So the online softmax (Milakov and Gimelshein 2018; Dao et al.
-2022) gives
-loss and gradient together: each block of rows is multiplied twice, once as keys and once as values, and may
-leave memory before the next one comes. The plain form also multiplies twice, but keeps all logits in between.
+A frozen head takes one pass. The gradient of the cross-entropy with respect to the hidden state is
+softmax(x Wᵀ) W - W[label]: attention whose keys and values are both the head's rows. So the online softmax
+(Milakov and Gimelshein 2018; Dao et al. 2022) gives loss and gradient together: each block of rows is
+multiplied twice, once as keys and once as values, and may leave memory before the next one comes.
+
+A trained head takes two: the first runs over the blocks for the loss, the second for the gradients, which
+come out a block at a time too. The scores of each block are kept between the passes as far as the derivative
+is concerned; whether they stay in memory or are computed again is the planner's choice, and the same bits.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from jax import Array
 
 BLOCK_ROWS = 4032
 """Rows of the head in a block: a multiple of every register tile's width (48, 24, 12, 16)."""
+CHUNK_TOKENS = 2048
+"""Tokens whose scores against a block are one array, of at most 33 MB."""
 
 
 @jax.custom_vjp
@@ -80,3 +84,107 @@ def _backward(kept: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array
 
 
 frozen_head_loss.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def trained_head_loss(hidden: Array, head: Array, labels: Array, ignored: int) -> Array:
+    """Sum over labelled positions of -log softmax(hidden · headᵀ)[label], float32[].
+
+    hidden (B, T, C) and head (V, C) both have gradients; labels int32 (B, T), `ignored` where a position has
+    none. The head's gradient is put together of one product a block of rows, in the order of the rows.
+    """
+    return _trained_forward(hidden, head, labels, ignored)[0]
+
+
+Chunk = tuple[Array, list[Array], list[Array], Array]
+"""Of one chunk of tokens: which are labelled, the label's place in each block, each block's scores, and the
+logarithm of the sum of all exponentials."""
+
+
+def _trained_forward(
+    hidden: Array, head: Array, labels: Array, ignored: Array | int
+) -> tuple[Array, tuple[Array, Array, Array, list[Chunk]]]:
+    chunks: list[Chunk] = []
+    losses: list[Array] = []
+    for tokens, own in zip(_tokens(hidden), _tokens(labels), strict=True):
+        labelled = own != ignored
+        place = jnp.where(labelled, own, 0)
+        places, scores = [place], [_products(tokens, head[:BLOCK_ROWS])]
+        highest, total, picked = _added(scores[0], place, None)
+        for start in range(BLOCK_ROWS, head.shape[0], BLOCK_ROWS):
+            # The barriers keep what goes from block to block in memory, so that all run the same kernels.
+            place = jax.lax.optimization_barrier(place - BLOCK_ROWS)
+            places.append(place)
+            scores.append(_products(tokens, head[start : start + BLOCK_ROWS]))
+            top, part, found = _added(scores[-1], place, highest)
+            total = total * jnp.exp(highest - top) + part
+            highest, total, picked = jax.lax.optimization_barrier((top, total, picked + found))
+        normalizer = jnp.log(total) + highest
+        losses.append(jnp.sum(jnp.where(labelled, normalizer - picked, 0.0)))
+        chunks.append((labelled, places, scores, normalizer))
+    return sum(losses[1:], losses[0]), (hidden, head, labels, chunks)
+
+
+def _tokens(array: Array) -> list[Array]:
+    """(B, T, ...) as chunks of at most CHUNK_TOKENS of its B · T rows."""
+    flat = array.reshape(-1, *array.shape[2:])
+    return [flat[first : first + CHUNK_TOKENS] for first in range(0, max(flat.shape[0], 1), CHUNK_TOKENS)]
+
+
+def _products(tokens: Array, rows: Array) -> Array:
+    return jnp.einsum("nc,vc->nv", tokens, rows)
+
+
+def _added(scores: Array, place: Array, highest: Array | None) -> tuple[Array, Array, Array]:
+    """(row maximum so far, sum of this block's exponentials, score of the label if it lies here)."""
+    top = jnp.max(scores, axis=-1)
+    if highest is not None:
+        top = jnp.maximum(highest, top)
+    found = jnp.sum(jnp.where(_columns(scores) == place[:, None], scores, 0.0), axis=-1)
+    return top, jnp.sum(jnp.exp(scores - top[:, None]), axis=-1), found
+
+
+def _columns(scores: Array) -> Array:
+    return jax.lax.broadcasted_iota(jnp.int32, scores.shape, 1)
+
+
+def _trained_backward(
+    kept: tuple[Array, Array, Array, list[Chunk]], cotangent: Array
+) -> tuple[Array, Array, object, object]:
+    hidden, head, labels, chunks = kept
+    tokens = _tokens(hidden)
+    mixed: list[Array | None] = [None] * len(chunks)
+    blocks: list[Array] = []
+    for number, start in enumerate(range(0, head.shape[0], BLOCK_ROWS)):
+        rows = head[start : start + BLOCK_ROWS]
+        gradient: Array | None = None
+        for n, (labelled, places, scores, normalizer) in enumerate(chunks):
+            probabilities = jnp.exp(scores[number] - normalizer[:, None])
+            hit = _columns(scores[number]) == places[number][:, None]
+            error = jnp.where(hit, probabilities - 1.0, probabilities) * cotangent
+            error = jnp.where(labelled[:, None], error, 0.0)
+            mixed[n] = _sum(mixed[n], jnp.einsum("nv,vc->nc", error, rows))
+            gradient = _sum(gradient, jnp.einsum("nv,nc->vc", error, tokens[n]))
+        blocks.append(_some(gradient))
+    nothing = np.zeros(labels.shape, jax.dtypes.float0)
+    to_hidden = _joined([_some(part) for part in mixed]).reshape(hidden.shape)
+    return to_hidden, _joined(blocks), nothing, np.zeros((), jax.dtypes.float0)
+
+
+def _sum(before: Array | None, more: Array) -> Array:
+    """A sum so far, kept in memory, so that each term is gone before the next one comes."""
+    return more if before is None else jax.lax.optimization_barrier(before + more)
+
+
+def _some(array: Array | None) -> Array:
+    """An array that a loop of at least one turn has made."""
+    if array is None:
+        raise ValueError("a head without rows, or no tokens")
+    return array
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+trained_head_loss.defvjp(_trained_forward, _trained_backward)
