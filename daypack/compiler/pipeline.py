@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler.accumulation import cheapest
-from daypack.compiler.apply import Page
 from daypack.compiler.emit import Emission, emit, write_description
 from daypack.compiler.fusion.fuse import fuse
 from daypack.compiler.graph import StepGraph
@@ -22,6 +21,7 @@ from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
+from daypack.compiler.passes.split_trained import split_trained
 from daypack.compiler.planning import Options, Planned, plan_window
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
@@ -31,7 +31,7 @@ from daypack.devices import Profile
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle
 
-PASSES: tuple[Callable[[StepGraph], StepGraph], ...] = (
+REWRITES: tuple[Callable[[StepGraph], StepGraph], ...] = (
     fold,
     cse,
     canonicalize,
@@ -39,8 +39,8 @@ PASSES: tuple[Callable[[StepGraph], StepGraph], ...] = (
     cse,
     canonicalize,
     dce,
-    split_frozen,
 )
+PASSES = (*REWRITES, split_frozen)
 """What happens to a traced graph before fusion."""
 
 OnStage = Callable[[str, float], None]
@@ -78,6 +78,18 @@ def optimize(graph: StepGraph) -> StepGraph:
     return fused
 
 
+def optimize_step(micro: StepGraph, update: StepGraph) -> tuple[StepGraph, StepGraph]:
+    """Both traced graphs of a step after every pass, fused; what is trained in parts is cut alike in both."""
+    graphs = [micro, update]
+    for number, graph in enumerate(graphs):
+        verify(graph, Stage.TRACED)
+        for apply in REWRITES:
+            graph = apply(graph)
+        graphs[number] = graph
+    micro, update = split_trained(graphs[0], graphs[1])
+    return optimize(micro), optimize(update)
+
+
 def kernel_target(profile: Profile) -> KernelTarget:
     """What the schedules need of a profile."""
     return KernelTarget(
@@ -99,7 +111,7 @@ def plan_step(
     tell("trace", 0.0)
     micro, update = trace_micro(step), trace_update(step)
     tell("optimize", 0.1)
-    micro, update = optimize(micro), optimize(update)
+    micro, update = optimize_step(micro, update)
     tell("schedule", 0.2)
     table = KernelTable(kernel_target(profile))
     window = assemble(step, micro, update, table)
@@ -174,8 +186,8 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
         window=len(planned.window.batches),
         step_seconds=measure.seconds,
         step_joules=measure.joules,
-        flash_read_bytes=sum(i.size_bytes for i in planned.applied.stream if isinstance(i, Page)),
-        flash_written_bytes=measure.written_bytes + planned.saved_bytes,
+        flash_read_bytes=planned.applied.moved_bytes(fetch=True),
+        flash_written_bytes=planned.applied.moved_bytes(fetch=False) + emission.saved_bytes,
         kernels=len(planned.table.kernels),
         shards=sum(type(i).__name__ == "EndShard" for i in planned.applied.stream),
         compile_seconds=seconds,
