@@ -70,7 +70,7 @@ def annealed(problem: Problem, memory_bytes: int, options: PlanOptions) -> Sched
     began = time.monotonic()
     bound = cost_bound(problem, memory_bytes)
     tables = Tables(problem)
-    start = best_start(tables, memory_bytes)
+    start = best_start(tables, memory_bytes, began + options.time_limit_s / 2)
     if start is not None and start.cost <= bound * (1 + CLOSE):
         return start
     loads = list(given_order(problem)) if start is None else loads_of(start)

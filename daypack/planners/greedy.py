@@ -50,15 +50,22 @@ def greedy(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
 
 def best_greedy(tables: Tables, memory_bytes: int) -> Schedule | None:
     """The cheapest schedule over orders and shares of pinned sources; None if no pass fits the budget."""
-    best: Schedule | None = None
+    best = best_pass(tables, memory_bytes)
+    return None if best is None else best[0]
+
+
+def best_pass(tables: Tables, memory_bytes: int) -> tuple[Schedule, Pass] | None:
+    """The cheapest schedule and the pass that made it."""
+    best: tuple[Schedule, Pass] | None = None
     for order in candidate_orders(tables.problem):
         whole = complete(tables.problem, [Instruction(Op.COMPUTE, value) for value in order])
         if whole.peak_bytes <= memory_bytes:
-            return whole  # nothing again, nothing paged: no plan costs less
+            return whole, Pass(order)  # nothing again, nothing paged: no plan costs less
         for pinned in pin_choices(tables.problem, memory_bytes):
-            found = run_pass(tables, memory_bytes, Pass(order, pinned))
-            if found is not None and (best is None or found.cost < best.cost):
-                best = found
+            choice = Pass(order, pinned)
+            found = run_pass(tables, memory_bytes, choice)
+            if found is not None and (best is None or found.cost < best[0].cost):
+                best = found, choice
     return best
 
 

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
 
 from daypack.planners import finish
 from daypack.planners.anneal_state import Tables
+from daypack.planners.chain import ChainPlanner
 from daypack.planners.evict import best_eviction
 from daypack.planners.greedy import best_greedy
 from daypack.planners.keep_all import keep_all_order
 from daypack.planners.schedule import Schedule
+from daypack.planners.sqrt_n import best_checkpoints
 
 
-def best_start(tables: Tables, memory_bytes: int) -> Schedule | None:
-    """The cheapest schedule of the fast planners; None if none fits."""
+def best_start(tables: Tables, memory_bytes: int, until: float = math.inf) -> Schedule | None:
+    """The cheapest schedule of the fast planners; None if none fits. After ``until`` none is begun but the
+    first.
+    """
     whole = keep_all_order(tables.problem)
     if whole.peak_bytes <= memory_bytes:
         return whole
-    return min(_schedules(tables, memory_bytes), key=lambda schedule: schedule.cost, default=None)
+    best: Schedule | None = None
+    for attempt in (_chain, _evict, _checkpoints):
+        found = attempt(tables, memory_bytes)
+        if found is not None and (best is None or found.cost < best.cost):
+            best = found
+        if time.monotonic() >= until:
+            break
+    return best
 
 
-def _schedules(tables: Tables, memory_bytes: int) -> Iterator[Schedule]:
-    for found in (best_greedy(tables, memory_bytes), best_eviction(tables.problem, memory_bytes)):
-        if found is not None:
-            yield found
+def _chain(tables: Tables, memory_bytes: int) -> Schedule | None:
+    """The one-pass planner included."""
+    return ChainPlanner(tables).attempt(memory_bytes)
+
+
+def _evict(tables: Tables, memory_bytes: int) -> Schedule | None:
+    return best_eviction(tables.problem, memory_bytes)
+
+
+def _checkpoints(tables: Tables, memory_bytes: int) -> Schedule | None:
+    return best_checkpoints(tables, memory_bytes)
 
 
 def met_or_refused(tables: Tables, memory_bytes: int) -> Schedule:

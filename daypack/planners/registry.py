@@ -16,6 +16,8 @@ class PlannerName(StrEnum):
     KEEP_ALL = "keep-all"
     EVICT = "evict"
     GREEDY = "greedy"
+    SQRT_N = "sqrt-n"
+    CHAIN = "chain"
     ANNEAL = "anneal"
 
 
