@@ -16,11 +16,12 @@ from daypack.compiler.step import TrainStep
 from daypack.compiler.window import CallKind, Window
 from daypack.devices import Profile
 from daypack.errors import BudgetInfeasible
+from daypack.planners.auto import auto
 from daypack.planners.bounds import infeasible
 from daypack.planners.cost import CostModel, Objective, Transfers
-from daypack.planners.evict import evict
 from daypack.planners.exchange import named, problem_text
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
+from daypack.planners.overlap import overlapped, settled
 from daypack.planners.plan import Op, Plan, PlanOptions
 from daypack.planners.problem import Problem
 from daypack.planners.validate import validate_plan
@@ -28,6 +29,9 @@ from daypack.runtime.budget import engine_overhead_bytes
 
 NO_BUDGET = 2**61
 LAYOUT_TRIES = 6
+SPREADS = (1.0, 0.5, 0.0)
+"""Shares of the free memory that transfers may take to overlap with computing, tried in turn."""
+PLAN_SECONDS = 10.0
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
 ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
 """What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400)."""
@@ -196,17 +200,21 @@ def _plan_within(
 ) -> tuple[Priced, Applied]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
-    Where a layout is larger than its plan said, the plan is made again for that much less.
+    Transfers are spread over the memory that the plan leaves free. Where a layout is larger than its plan
+    said, they are spread less, and then the plan is made again for that much less.
     """
     problem = projection.problem
     budget_bytes = options.memory_bytes or NO_BUDGET
     target = total = budget_bytes
     for _ in range(LAYOUT_TRIES):
         priced = plan_within_limits(model, options.objective, limits, target, _Planner(projection, target))
-        applied = apply_plan(window, projection, priced.plan, spaces)
-        total = applied.arena_bytes + problem.fixed_bytes
-        if total <= budget_bytes:
-            return priced, applied
+        for share in SPREADS:
+            memory_bytes = round(priced.plan.peak_bytes + share * (target - priced.plan.peak_bytes))
+            spread = overlapped(problem, priced.plan, memory_bytes)
+            applied = apply_plan(window, projection, spread, spaces)
+            total = applied.arena_bytes + problem.fixed_bytes
+            if total <= budget_bytes:
+                return replace(priced, plan=spread, measure=model.measure(spread.sequence)), applied
         target -= total - budget_bytes
     raise infeasible(problem, budget_bytes, total)
 
@@ -219,7 +227,7 @@ class _Planner:
     memory_bytes: int
 
     def __call__(self, problem: Problem) -> Plan:
-        plan = evict(problem, self.memory_bytes, PlanOptions())
+        plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=PLAN_SECONDS)))
         validate_plan(problem, plan, self.memory_bytes)
         twice = computed_once(self.projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
         if twice is not None:
