@@ -1,4 +1,4 @@
-"""A record → the plain data that page.js draws. Times are whole nanoseconds, sizes bytes."""
+"""A record → the plain data that the scripts of the page draw. Times are whole nanoseconds, sizes bytes."""
 
 from __future__ import annotations
 

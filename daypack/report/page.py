@@ -16,11 +16,13 @@ from daypack.report.record import Record
 from daypack.report.run_file import Run
 from daypack.spec.size import format_size
 
+SCRIPTS = ("data.js", "charts.js", "reading.js", "controls.js", "absences.js", "start.js")
+"""One script, in this order: each file uses what stands before it, and `start.js` draws."""
+
 
 def page(record: Record, run: Run | None = None) -> str:
     """The report of a bundle, with a run's measured figures beside the modelled where one is given."""
-    here = files("daypack.report")
-    template = Template((here / "page.html").read_text(encoding="utf-8"))
+    template = Template(_web("page.html"))
     return template.substitute(
         title=escape(record.name),
         summary=_summary(record),
@@ -29,11 +31,15 @@ def page(record: Record, run: Run | None = None) -> str:
         peak_at=str(record.time.peak_at),
         peak_size=escape(format_size(record.time.peak_bytes)),
         largest="\n".join(map(_large, largest_at_peak(record))),
-        style=(here / "page.css").read_text(encoding="utf-8"),
-        script=(here / "page.js").read_text(encoding="utf-8"),
+        style=_web("style.css"),
+        script="\n".join(map(_web, SCRIPTS)),
         data=_inline_json(drawing(record)),
         version=escape(__version__),
     )
+
+
+def _web(name: str) -> str:
+    return (files("daypack.report") / "web" / name).read_text(encoding="utf-8")
 
 
 def _summary(record: Record) -> str:
@@ -66,7 +72,7 @@ def _large(row: Large) -> str:
     number = list(Layer).index(row.layer)
     return (
         f'<tr><td class="name">{escape(row.name)}</td>'
-        f'<td><span class="swatch layer-{number}"></span>{escape(row.layer.value)}</td>'
+        f'<td class="role"><span class="swatch layer-{number}"></span>{escape(row.layer.value)}</td>'
         f'<td class="line">{escape(row.source or "–")}</td>'
         f'<td class="figure">{escape(format_size(row.size_bytes))}</td>'
         f'<td class="figure">{row.start}–{row.end}</td>'

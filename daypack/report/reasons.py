@@ -122,9 +122,10 @@ def reasons(found: Sequence[Absence], live_bytes: Array, budget_bytes: int | Non
 def _reason(
     absence: Absence, live_bytes: Array, all_kept: Array, counts: Array, budget_bytes: int | None
 ) -> Reason:
-    alone, alone_at = _most(live_bytes, absence.spans)
-    together, together_at = _most(all_kept, absence.spans)
-    alone += absence.size_bytes
+    spans = absence.spans or ((0, len(live_bytes)),)  # brought at the first instruction and kept to the last
+    alone, alone_at = _most(live_bytes, spans)
+    together, together_at = _most(all_kept, spans)
+    alone += absence.size_bytes if absence.spans else 0
     if budget_bytes is None:
         cause = Cause.NO_BUDGET
     elif alone > budget_bytes:
@@ -137,7 +138,7 @@ def _reason(
 def _most(values: Array, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """The largest value within the spans, and where."""
     places = [low + int(values[low:high].argmax()) for low, high in spans]
-    place = max(places, key=lambda p: int(values[p]), default=0)
+    place = max(places, key=lambda p: int(values[p]))
     return int(values[place]), place
 
 

@@ -47,7 +47,7 @@ def read_record(folder: Path) -> Record:
     return Record(
         folder.resolve().name,
         schedule,
-        _walked(schedule, path),
+        walked(schedule, path),
         bundle.plan.budget_bytes or None,
         str(bundle.description.get("device", "")),
         dict(bundle.description.get("predicted") or {}),
@@ -55,7 +55,7 @@ def read_record(folder: Path) -> Record:
     )
 
 
-def _walked(schedule: ScheduleFile, path: Path) -> Timeline:
+def walked(schedule: ScheduleFile, path: Path) -> Timeline:
     """The timeline, whose peak must be the one that the plan says."""
     try:
         time = timeline(schedule.problem, schedule.plan)

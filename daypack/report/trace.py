@@ -131,19 +131,9 @@ def _counters(record: Record) -> Iterator[Event]:
 
 
 def _by_time(record: Record) -> Iterator[tuple[int, dict[str, int]]]:
-    """Counts at each distinct microsecond: the most that the instructions beginning then hold."""
-    now: dict[str, int] = {}
-    last = 0
-    for moment, counts in zip(record.time.moments, _counts(record), strict=True):
-        ts = _us(moment.at_s)
-        if ts != last and now:
-            yield last, now
-            now = {}
-        last = ts
-        if not now or counts["resident bytes"] > now["resident bytes"]:
-            now = counts
-    if now:
-        yield last, now
+    """Counts at each distinct microsecond: those of the last instruction reached then, which lasts."""
+    found = {_us(m.at_s): c for m, c in zip(record.time.moments, _counts(record), strict=True)}
+    yield from found.items()
 
 
 def _counts(record: Record) -> Iterator[dict[str, int]]:

@@ -56,7 +56,11 @@ def instruction(schedule: ScheduleFile, moment: Moment) -> str:
 def call_name(schedule: ScheduleFile, node: int) -> str:
     """`layer_norm · transformer.h.3.ln_1`: the function, and the part of the model whose weights it reads."""
     found = _PLACE.match(line(schedule, node))
-    name = found["function"] if found else schedule.problem.nodes[node].name or schedule.notes[node].kernel
+    name = (
+        found["function"].replace("<locals>.", "")
+        if found
+        else schedule.problem.nodes[node].name or schedule.notes[node].kernel
+    )
     near = _near(schedule, node)
     return f"{name} · {near}" if near else name
 
