@@ -15,6 +15,10 @@ from daypack.planners.schedule import Schedule
 from daypack.planners.sqrt_n import best_checkpoints
 
 
+EVICTION_NODES = 400
+"""Above this `evict`, whose time grows with the square of the nodes, is left out."""
+
+
 def best_start(tables: Tables, memory_bytes: int, until: float = math.inf) -> Schedule | None:
     """The cheapest schedule of the fast planners; None if none fits. After ``until`` none is begun but the
     first.
@@ -38,6 +42,8 @@ def _chain(tables: Tables, memory_bytes: int) -> Schedule | None:
 
 
 def _evict(tables: Tables, memory_bytes: int) -> Schedule | None:
+    if len(tables.problem.nodes) > EVICTION_NODES:
+        return None
     return best_eviction(tables.problem, memory_bytes)
 
 
