@@ -73,6 +73,8 @@ def annealed(problem: Problem, memory_bytes: int, options: PlanOptions) -> Sched
     start = best_start(tables, memory_bytes, began + options.time_limit_s / 2)
     if start is not None and start.cost <= bound * (1 + CLOSE):
         return start
+    if all(problem.is_source(node.id) for node in problem.nodes):
+        return start  # without a compute there is nothing to move
     loads = list(given_order(problem)) if start is None else loads_of(start)
     until = began + min(options.time_limit_s, ENOUGH_S_A_NODE * len(problem.nodes))
     found = search(tables, memory_bytes, loads, until, options.seed)

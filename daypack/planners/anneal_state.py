@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,13 @@ Array = NDArray[Any]
 
 
 class Tables:
-    """A problem as arrays, made once and shared by every state."""
+    """A problem as arrays, made once and shared by every state.
+
+    ``problem`` is the one given but for sources that could leave and never end where they began.
+    """
 
     def __init__(self, problem: Problem) -> None:
+        problem = _with_ways_back(problem)
         nodes, paging = problem.nodes, problem.paging
         self.problem = problem
         start, operands = rows([node.operands for node in nodes])
@@ -50,6 +55,16 @@ class Tables:
             "overwritten_by": overwritten_by,
             "origin": _ints([origin(problem, node.id) for node in nodes]),
         }
+
+
+def _with_ways_back(problem: Problem) -> Problem:
+    """A source stays in memory if what overwrites it is kept and may not be written out."""
+    if problem.paging is None:
+        return problem
+    stuck = {origin(problem, value) for value in problem.keep if not problem.pageable(value)}
+    pageable = problem.paging.pageable - {value for value in stuck if problem.is_source(value)}
+    paging = replace(problem.paging, pageable=pageable, dirty=problem.paging.dirty & pageable)
+    return replace(problem, paging=paging)
 
 
 def _traits(problem: Problem, value: int) -> int:

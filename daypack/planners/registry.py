@@ -19,6 +19,7 @@ class PlannerName(StrEnum):
     SQRT_N = "sqrt-n"
     CHAIN = "chain"
     ANNEAL = "anneal"
+    CPSAT = "cpsat"
 
 
 def planner_named(name: str) -> Planner:

@@ -14,7 +14,7 @@ from daypack.planners.infeasible import PlanInfeasible
 from daypack.planners.instances import layered_problem
 from daypack.planners.keep_all import keep_all_order
 from daypack.planners.plan import Plan, PlanOptions
-from daypack.planners.problem import Problem
+from daypack.planners.problem import Node, NodeKind, Paging, Problem
 from daypack.planners.registry import PlannerName, planner_named
 from daypack.planners.training_instance import Shape, training_problem
 from daypack.planners.validate import validate_plan
@@ -54,7 +54,7 @@ def attempt(name: str, problem: Problem, memory_bytes: int, options: PlanOptions
 
 
 def check_refusal(error: PlanInfeasible, problem: Problem, memory_bytes: int) -> None:
-    assert error.bound_bytes == memory_bound(problem).bound_bytes
+    assert error.bound_bytes >= memory_bound(problem).bound_bytes
     assert error.memory_bytes == memory_bytes < error.smallest_feasible_bytes
     assert error.smallest_feasible_bytes >= error.bound_bytes
     assert str(memory_bytes) in str(error)
@@ -111,7 +111,28 @@ def test_the_same_seed_gives_the_same_plan(name: str):
 
 
 @every_planner
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problem=problems(), share=st.sampled_from([1.0, 0.9, 0.75, 0.6, 0.45]))
 def test_no_graph_breaks_a_planner(name: str, problem: Problem, share: float):
     attempt(name, problem, int(share * keep_all_order(problem).peak_bytes), PlanOptions(time_limit_s=0.02))
+
+
+@every_planner
+def test_sources_alone_are_nothing_to_search(name: str):
+    sources = tuple(Node(i, f"s{i}", 0.0, 4, kind=NodeKind.SOURCE) for i in range(3))
+    problem = Problem(sources, frozenset({0, 1}), paging=Paging(1.0, 1.0, 0, frozenset({0, 2})))
+    for memory_bytes in (8, 7, 4, 0):
+        attempt(name, problem, memory_bytes)
+
+
+@every_planner
+def test_a_source_whose_heir_cannot_be_written_stays(name: str):
+    nodes = (
+        Node(0, "w", 0.0, 8, kind=NodeKind.SOURCE),
+        Node(1, "new_w", 1.0, 8, overwrites=0),
+        Node(2, "a", 1.0, 8),
+        Node(3, "b", 1.0, 4, inputs=(2,)),
+    )
+    problem = Problem(nodes, frozenset({1, 3}), paging=Paging(1.0, 2.0, 0, frozenset({0})))
+    for memory_bytes in (20, 19, 16):
+        attempt(name, problem, memory_bytes)
