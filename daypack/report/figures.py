@@ -40,7 +40,7 @@ def totals(record: Record, run: Run | None) -> tuple[Total, ...]:
             "live",
             "most in use at once",
             format_size(record.time.peak_bytes),
-            note=f"the plan's own account, at instruction {record.time.peak_at}",
+            note=f"at instruction {record.time.peak_at}, with the engine as it was estimated",
         ),
         Total(
             "seconds",

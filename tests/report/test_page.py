@@ -67,7 +67,10 @@ def test_totals_say_what_is_modelled(record: Record) -> None:
     assert '<th scope="col">modelled</th><th></th>' in html
     assert "measured" not in html.split("<main>")[1].split("</section>")[0]
     assert cells(html, "peak")[:2] == ["peak memory of the process", "208 B"]
-    assert cells(html, "live")[1:] == ["205 B", "the plan&#x27;s own account, at instruction 6"]
+    assert cells(html, "live")[1:] == [
+        "205 B",
+        "at instruction 6, with the engine as it was estimated",
+    ]
     assert cells(html, "seconds")[1] == "8 s"
     assert cells(html, "joules")[1] == "unknown"
     assert cells(html, "recomputed")[1] == "1 s"
