@@ -14,7 +14,6 @@ from daypack.planners.keep_all import keep_all_order
 from daypack.planners.schedule import Schedule
 from daypack.planners.sqrt_n import best_checkpoints
 
-
 EVICTION_NODES = 400
 """Above this `evict`, whose time grows with the square of the nodes, is left out."""
 

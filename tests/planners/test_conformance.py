@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_plan(name: str):
 
 
 @every_planner
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problem=problems(), share=st.sampled_from([1.0, 0.9, 0.75, 0.6, 0.45]))
 def test_no_graph_breaks_a_planner(name: str, problem: Problem, share: float):
     attempt(name, problem, int(share * keep_all_order(problem).peak_bytes), PlanOptions(time_limit_s=0.02))

@@ -85,6 +85,9 @@ static double restore_cost(const struct greedy *g, int32_t value) {
         if (g->gone[operand]) {
             return paged;
         }
+        if (!g->resident[operand] && g->restore[operand] < 0.0) {
+            return paged; // dropped for good
+        }
         if (!g->resident[operand]) {
             computed += g->restore[operand];
         }
@@ -192,7 +195,7 @@ static bool page_in_is_best(const struct greedy *g, int32_t value, bool ever) {
     double computed = g->compute_cost[value];
     for (int32_t i = g->operand_start[value]; i < g->operand_start[value + 1]; i++) {
         const int32_t operand = g->operand_list[i];
-        if (g->gone[operand]) {
+        if (g->gone[operand] || (!g->resident[operand] && g->restore[operand] < 0.0)) {
             return true;
         }
         computed += g->resident[operand] ? 0.0 : g->restore[operand];
@@ -221,6 +224,9 @@ static int64_t materialize(struct greedy *g, int32_t wanted, bool first_time) {
                 g->pins[value]++;
             }
             continue;
+        }
+        if (!anew && is(g, value, ONCE)) {
+            return DOES_NOT_FIT;
         }
         if (g->stack_state[depth] < g->operand_start[value + 1]) {
             const int32_t operand = g->operand_list[g->stack_state[depth]++];
