@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,11 @@ class CompileResult:
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """One step as the engine reports it; `source` is `measured`, or `emulated` under an emulator."""
+    """One step as the engine reports it; `source` is `measured`, or `emulated` under an emulator.
+
+    `save_seconds`: putting the state on disk, beside `seconds`. `read_bytes`, `written_bytes`: from and to
+    files, the saved state included. `profile`: where it was asked for, seconds by kernel and of transfers.
+    """
 
     step: int
     loss: float
@@ -56,6 +60,10 @@ class StepEvent:
     tokens: int
     peak_rss_bytes: int
     source: str
+    save_seconds: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    profile: Mapping[str, Any] | None = None
 
 
 def compile_spec(
@@ -187,11 +195,14 @@ def run_bundle(
     threads: int | None = None,
     state: Path | None = None,
     fresh: bool = False,
+    direct: bool = False,
+    profile: bool = False,
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
     `data` is a text, JSONL or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
     `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
+    `direct` reads and writes flash past the system's cache, `profile` times every kernel.
 
     Raises:
         BundleError, MissingTool, Stopped, SpecError: as the engine reports.
@@ -207,10 +218,28 @@ def run_bundle(
             return
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
         prepared = _prepared_data(bundle, data, Path(folder)) if data is not None else None
-        arguments = EngineArguments(state=state, data=prepared, steps=steps, threads=threads, fresh=fresh)
-        for event in launcher(via).run(bundle, arguments):
-            if event.get("event") == "step":
-                yield step_event(event)
+        arguments = EngineArguments(
+            state=state,
+            data=prepared,
+            steps=steps,
+            threads=threads,
+            fresh=fresh,
+            direct=direct,
+            profile=profile,
+        )
+        yield from _steps(launcher(via).run(bundle, arguments), profile=profile)
+
+
+def _steps(events: Iterable[Mapping[str, Any]], *, profile: bool) -> Iterator[StepEvent]:
+    """The engine's steps; with a profile, each once its profile has come."""
+    step: StepEvent | None = None
+    for event in events:
+        if event.get("event") == "step":
+            step = step_event(event)
+            if not profile:
+                yield step
+        elif event.get("event") == "profile" and step is not None:
+            yield replace(step, profile={key: value for key, value in event.items() if key != "event"})
 
 
 def _steps_left(bundle: Path, state: Path | None, fresh: bool) -> int | None:
@@ -244,13 +273,14 @@ def step_event(event: Mapping[str, Any]) -> StepEvent:
         int(event["tokens"]),
         int(event["peak_rss_bytes"]),
         str(event["source"]),
+        float(event["save_seconds"]),
+        int(event["read_bytes"]),
+        int(event["written_bytes"]),
     )
 
 
 def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     """A file of the user's as records of this bundle; a prepared file is taken as it is."""
-    from dataclasses import replace
-
     from daypack.models.data import load_windows
     from daypack.models.task import corpus
     from daypack.runtime.bundle import read_bundle
@@ -393,12 +423,15 @@ def run(
     state: str | Path | None = None,
     fresh: bool = False,
     via: str = "local",
+    direct: bool = False,
+    profile: bool = False,
 ) -> TrainResult:
     """Train a bundle on whole batches (dicts of arrays as given to `compile`); one step a batch unless
     `steps` says.
 
     A batch is cut into the window's micro-batches along its first dimension. Training goes on from the state
-    that the last run saved beside the bundle (or in the directory `state`); `fresh` starts over.
+    that the last run saved beside the bundle (or in the directory `state`); `fresh` starts over. `direct` and
+    `profile` are for measurements, as in `run_bundle`.
 
     Raises:
         SpecError: no batch, or one that is not like the one given to `compile`.
@@ -422,7 +455,17 @@ def run(
         write_data(data, plan.inputs, _records(given, plan.window, done))
         wanted = steps if steps is not None else len(given)
         events = tuple(
-            run_bundle(path, data=data, steps=wanted, via=via, threads=threads, state=place, fresh=fresh)
+            run_bundle(
+                path,
+                data=data,
+                steps=wanted,
+                via=via,
+                threads=threads,
+                state=place,
+                fresh=fresh,
+                direct=direct,
+                profile=profile,
+            )
         )
     if not saved.exists():
         raise BundleError(f"{saved}: the run saved no state")

@@ -136,13 +136,23 @@ def run(
         Path | None, typer.Option("--state", metavar="DIR", help="What training changes; else BUNDLE.state.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; the saved state is replaced.")] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Flash without the system's cache, for measurements.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train: run a bundle's engine, from where the saved state stands."""
     from daypack import api
 
     events = api.run_bundle(
-        bundle, data=data, steps=steps, via=via.value, threads=threads, state=state, fresh=fresh
+        bundle,
+        data=data,
+        steps=steps,
+        via=via.value,
+        threads=threads,
+        state=state,
+        fresh=fresh,
+        direct=direct,
     )
     try:
         if as_json:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PREDICTED = ("peak_bytes", "step_seconds", "step_joules", "flash_read_bytes", "flash_written_bytes")
 PIPE_COLUMNS = 240
-STEP = ("step", "loss", "seconds", "tokens", "peak_rss_bytes", "source")
+STEP = ("step", "loss", "seconds", "tokens", "peak_rss_bytes", "read_bytes", "written_bytes", "source")
 
 
 def print_json(record: object) -> None:

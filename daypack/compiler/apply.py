@@ -16,11 +16,14 @@ from daypack.compiler.project import Projection, padded
 from daypack.compiler.transfers import Memory, Move, Moves, moves_of
 from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
-from daypack.planners.layout import Buffer, lay_out
+from daypack.planners.layout import Buffer, fit, lay_out
 from daypack.planners.lifetimes import Lifetimes, lifetimes
 from daypack.planners.plan import Op, Plan
 from daypack.planners.validate import validate_layout
 from daypack.runtime import plan_file as pf
+
+LAYOUT_SECONDS, LAYOUT_REACH = 3.0, 1.05
+"""How long a layout within the capacity is searched for, and by how much the first may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +104,21 @@ class Applied:
 
 
 def apply_plan(
-    window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]
+    window: Window,
+    projection: Projection,
+    plan: Plan,
+    workspaces: list[tuple[int, ...]],
+    capacity_bytes: int | None = None,
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
 
+    A layout within `capacity_bytes` is searched for some seconds; the arena may be larger all the same.
     Every source that is resident at the start of the plan stays where it is to the end (`planners.overlap`
     makes it so).
     """
     lives = lifetimes(projection.problem, plan)
-    return _Placement(window, projection, plan, workspaces, lives, Memory(window, projection)).run()
+    placement = _Placement(window, projection, plan, workspaces, lives, Memory(window, projection))
+    return placement.run(capacity_bytes)
 
 
 @dataclass(slots=True)
@@ -126,12 +135,18 @@ class _Placement:
     beside: dict[int, int] = field(default_factory=dict[int, int])  # satellite → row
     at_time: dict[int, dict[int, int]] = field(default_factory=dict[int, dict[int, int]])
 
-    def run(self) -> Applied:
+    def run(self, capacity_bytes: int | None) -> Applied:
         uses = self._last_uses()
         moves = moves_of(self.window, self.projection, self.plan, self.lives, self.memory, uses)
         self._rows(uses, moves)
         buffers = [Buffer(n, low, high, size) for n, (low, high, size) in enumerate(self.rows)]
         layout = lay_out(buffers)
+        reach = LAYOUT_REACH * (capacity_bytes or 0)
+        if (
+            capacity_bytes is not None
+            and layout.max_load_bytes <= capacity_bytes < layout.total_bytes <= reach
+        ):
+            layout = fit(buffers, capacity_bytes=capacity_bytes, time_limit_s=LAYOUT_SECONDS)
         validate_layout(buffers, layout)
         stream = _Stream(self, layout.offsets, moves).run()
         offsets, resident = self._ends(layout.offsets)

@@ -11,7 +11,7 @@ from daypack.compiler.apply import Applied, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.orders import layer_major
-from daypack.compiler.project import Projection, computed_once, project
+from daypack.compiler.project import Projection, computed_once, padded, project
 from daypack.compiler.step import TrainStep
 from daypack.compiler.window import CallKind, Window
 from daypack.devices import Profile
@@ -31,7 +31,8 @@ NO_BUDGET = 2**61
 LAYOUT_TRIES = 6
 SPREADS = (1.0, 0.5, 0.0)
 """Shares of the free memory that transfers may take to overlap with computing, tried in turn."""
-PLAN_SECONDS = 10.0
+PLAN_SECONDS, PLAN_SECONDS_A_NODE = 10.0, 0.01
+"""Most that a plan is searched for, and what each node of its problem is worth."""
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
 ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
 """What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400)."""
@@ -201,22 +202,31 @@ def _plan_within(
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
     Transfers are spread over the memory that the plan leaves free. Where a layout is larger than its plan
-    said, they are spread less, and then the plan is made again for that much less.
+    said, they are spread less, and then the plan is made again for less by that factor.
     """
     problem = projection.problem
     budget_bytes = options.memory_bytes or NO_BUDGET
+    small = sum(padded(window.items[item].size_bytes) for item in projection.satellites)
+    beside = problem.fixed_bytes - small  # small results are counted in the problem and lie in the arena
+    capacity = budget_bytes - beside
     target = total = budget_bytes
     for _ in range(LAYOUT_TRIES):
         priced = plan_within_limits(model, options.objective, limits, target, _Planner(projection, target))
-        for share in SPREADS:
-            memory_bytes = round(priced.plan.peak_bytes + share * (target - priced.plan.peak_bytes))
-            spread = overlapped(problem, priced.plan, memory_bytes)
-            applied = apply_plan(window, projection, spread, spaces)
-            total = applied.arena_bytes + problem.fixed_bytes
-            if total <= budget_bytes:
-                return replace(priced, plan=spread, measure=model.measure(spread.sequence)), applied
-        target -= total - budget_bytes
+        arena_bytes = 0
+        for plan in _spreads(problem, priced.plan, target):
+            applied = apply_plan(window, projection, plan, spaces, capacity)
+            arena_bytes = applied.arena_bytes
+            if arena_bytes <= capacity:
+                return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied
+        total = arena_bytes + beside
+        target = beside + (target - beside) * capacity // arena_bytes
     raise infeasible(problem, budget_bytes, total)
+
+
+def _spreads(problem: Problem, plan: Plan, memory_bytes: int) -> Iterator[Plan]:
+    """The plan with its transfers spread over all, some and none of the memory it leaves free."""
+    for share in SPREADS:
+        yield overlapped(problem, plan, round(plan.peak_bytes + share * (memory_bytes - plan.peak_bytes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +237,8 @@ class _Planner:
     memory_bytes: int
 
     def __call__(self, problem: Problem) -> Plan:
-        plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=PLAN_SECONDS)))
+        limit = min(PLAN_SECONDS, PLAN_SECONDS_A_NODE * len(problem.nodes))
+        plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=limit)))
         validate_plan(problem, plan, self.memory_bytes)
         twice = computed_once(self.projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
         if twice is not None:

@@ -12,7 +12,7 @@ Durations are the problem's costs (`planners.cost`); they only say how far is fa
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -142,7 +142,7 @@ def _beginnings(problem: Problem, ins: Sequence[tuple[int, int]], clock: Sequenc
     for value, place in reversed(ins):
         cost = paging.page_in_cost(problem.nodes[value].size_bytes) if paging else 0.0
         begin = min(begin, clock[place]) - HEADSTART * cost
-        found.append(bisect_left(clock, begin))
+        found.append(max(0, bisect_right(clock, begin) - 1))
     return found[::-1]
 
 

@@ -42,6 +42,8 @@ class StepEvent:
     seconds: float = 0.5
     tokens: int = 512
     peak_rss_bytes: int = 120_000_000
+    read_bytes: int = 4096
+    written_bytes: int = 64
     source: str = "measured"
 
 

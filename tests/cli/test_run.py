@@ -21,10 +21,12 @@ def test_json_is_one_object_a_step(command, api) -> None:
         "seconds": 0.5,
         "tokens": 512,
         "peak_rss_bytes": 120_000_000,
+        "read_bytes": 4096,
+        "written_bytes": 64,
         "source": "measured",
     }
     assert [list(step) for step in steps] == [
-        ["step", "loss", "seconds", "tokens", "peak_rss_bytes", "source"]
+        ["step", "loss", "seconds", "tokens", "peak_rss_bytes", "read_bytes", "written_bytes", "source"]
     ] * 2
 
 
@@ -56,6 +58,7 @@ def test_the_defaults_arrive(command, api) -> None:
                 "threads": None,
                 "state": None,
                 "fresh": False,
+                "direct": False,
             },
         )
     ]
@@ -63,7 +66,7 @@ def test_the_defaults_arrive(command, api) -> None:
 
 def test_the_options_arrive(command, api) -> None:
     options = ["--data", "d.txt", "--steps", 3, "--via", "emulated", "--threads", 4, "--state", "s"]
-    command("run", "b", *options, "--fresh")
+    command("run", "b", *options, "--fresh", "--direct")
     assert api.calls[0][1] == {
         "bundle": Path("b"),
         "data": Path("d.txt"),
@@ -72,6 +75,7 @@ def test_the_options_arrive(command, api) -> None:
         "threads": 4,
         "state": Path("s"),
         "fresh": True,
+        "direct": True,
     }
 
 
