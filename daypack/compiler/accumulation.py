@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from daypack.compiler.planning import GOOD_ENOUGH, Planned
+from daypack.compiler.planning import Planned
 from daypack.compiler.step import TrainStep
 from daypack.errors import BudgetInfeasible
 
@@ -35,7 +35,7 @@ def cheapest(candidates: Sequence[TrainStep], plan: Callable[[TrainStep], Planne
         if best is not None and planned.priced.cost >= best.priced.cost:
             break
         best = planned
-        if planned.priced.cost <= GOOD_ENOUGH * planned.keeping_cost:
+        if planned.pays_nothing:
             break
     if best is None:
         raise min(refusals, key=_needed)

@@ -22,7 +22,7 @@ from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.passes.split_trained import split_trained
-from daypack.compiler.planning import Options, Planned, plan_window
+from daypack.compiler.planning import Options, Planned, plan_window, polished
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
@@ -145,6 +145,7 @@ def compile_step(
     steps = [candidates] if isinstance(candidates, TrainStep) else candidates
     with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
         planned = cheapest(steps, lambda step: plan_step(step, profile, options, on_stage))
+        planned = polished(planned, profile, options)
         tell("compile kernels", 0.4)
         code = planned.table.object_code()
         tell("write bundle", 0.8)

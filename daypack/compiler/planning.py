@@ -31,7 +31,7 @@ NO_BUDGET = 2**61
 LAYOUT_TRIES = 6
 SPREADS = (1.0, 0.5, 0.0)
 """Shares of the free memory that transfers may take to overlap with computing, tried in turn."""
-PLAN_SECONDS, PLAN_SECONDS_A_NODE = 10.0, 0.01
+DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
 """Most that a plan is searched for, and what each node of its problem is worth."""
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
 ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
@@ -52,7 +52,7 @@ class Options:
 
     `memory_bytes` None: no budget. `limits` are of one step. The state is saved every `save_steps` steps, or
     as seldom as every `latest_save` where a limit on written bytes asks for it. `threads`: those the memory
-    account counts. `dump_problem`: a file for the planning problem.
+    account counts. `dump_problem`: a file for the planning problem. `plan_seconds`: what a search may take.
     """
 
     memory_bytes: int | None = None
@@ -62,13 +62,15 @@ class Options:
     latest_save: int = 1
     threads: int = 2
     dump_problem: Path | None = None
+    plan_seconds: float = PLAN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A step planned but not yet compiled; `priced` has the plan with its modelled figures.
 
-    `saved_bytes` is what the saved state costs a step.
+    `saved_bytes` is what the saved state costs a step; `target_bytes` what the planner was given, less than
+    the budget where the layout has gaps.
     """
 
     step: TrainStep
@@ -79,40 +81,53 @@ class Planned:
     applied: Applied
     save_steps: int
     saved_bytes: int
+    target_bytes: int
 
     @property
     def plan(self) -> Plan:
         return self.priced.plan
 
     @property
-    def keeping_cost(self) -> float:
-        """What the objective would be at least: every node once, nothing moved."""
-        return self.priced.nodes_cost
+    def pays_nothing(self) -> bool:
+        """Whether the plan costs hardly more than every node once, which no other goes below."""
+        return self.priced.cost <= GOOD_ENOUGH * self.priced.nodes_cost
 
 
 def plan_window(
     step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
 ) -> Planned:
-    """The cheapest plan over the orders of the window that may pay.
+    """A first plan, the cheapest over the orders of the window that may pay; `polished` betters it.
 
     Raises:
         BudgetInfeasible: a budget or limit is too small for every order.
     """
     refusal: BudgetInfeasible | None = None
     best: Planned | None = None
+    draft = replace(options, plan_seconds=min(DRAFT_SECONDS, options.plan_seconds))
     for ordered in _orders(window, options):
         try:
-            planned = _plan_order(step, ordered, table, profile, options)
+            planned = _plan_order(step, ordered, table, profile, draft)
         except BudgetInfeasible as error:
             refusal = refusal or error
             continue
         if best is None or planned.priced.cost < best.priced.cost:
             best = planned
-        if best.priced.cost <= GOOD_ENOUGH * best.keeping_cost:
+        if best.pays_nothing:
             break
     if best is None:
         raise refusal or ValueError("a window has at least one order")
     return best
+
+
+def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
+    """The same order planned again with all the time there is, and the cheaper of the two."""
+    if draft.pays_nothing:
+        return draft
+    try:
+        again = _plan_order(draft.step, draft.window, draft.table, profile, options, draft.target_bytes)
+    except BudgetInfeasible:
+        return draft
+    return min(draft, again, key=lambda planned: planned.priced.cost)
 
 
 def _orders(window: Window, options: Options) -> Iterator[Window]:
@@ -124,9 +139,14 @@ def _orders(window: Window, options: Options) -> Iterator[Window]:
 
 
 def _plan_order(
-    step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
+    step: TrainStep,
+    window: Window,
+    table: KernelTable,
+    profile: Profile,
+    options: Options,
+    target_bytes: int | None = None,
 ) -> Planned:
-    """Project, plan, judge and lay out one order."""
+    """Project, plan, judge and lay out one order; `target_bytes` is a first try below the budget."""
     spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
     projection, model = _priced_problem(window, table, profile, options, spaces)
     if options.dump_problem is not None:
@@ -135,8 +155,9 @@ def _plan_order(
     limits = options.limits
     if limits.written_bytes is not None:
         limits = replace(limits, written_bytes=limits.written_bytes - saved_bytes)
-    priced, applied = _plan_within(window, projection, model, spaces, options, limits)
-    return Planned(step, window, table, projection, priced, applied, save_steps, saved_bytes)
+    target = target_bytes or options.memory_bytes or NO_BUDGET
+    priced, applied, target = _plan_within(window, projection, model, spaces, options, limits, target)
+    return Planned(step, window, table, projection, priced, applied, save_steps, saved_bytes, target)
 
 
 def _priced_problem(
@@ -198,7 +219,8 @@ def _plan_within(
     spaces: list[tuple[int, ...]],
     options: Options,
     limits: Limits,
-) -> tuple[Priced, Applied]:
+    target: int,
+) -> tuple[Priced, Applied, int]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
     Transfers are spread over the memory that the plan leaves free. Where a layout is larger than its plan
@@ -209,15 +231,16 @@ def _plan_within(
     small = sum(padded(window.items[item].size_bytes) for item in projection.satellites)
     beside = problem.fixed_bytes - small  # small results are counted in the problem and lie in the arena
     capacity = budget_bytes - beside
-    target = total = budget_bytes
+    total = budget_bytes
     for _ in range(LAYOUT_TRIES):
-        priced = plan_within_limits(model, options.objective, limits, target, _Planner(projection, target))
+        planner = _Planner(projection, target, options.plan_seconds)
+        priced = plan_within_limits(model, options.objective, limits, target, planner)
         arena_bytes = 0
         for plan in _spreads(problem, priced.plan, target):
             applied = apply_plan(window, projection, plan, spaces, capacity)
             arena_bytes = applied.arena_bytes
             if arena_bytes <= capacity:
-                return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied
+                return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied, target
         total = arena_bytes + beside
         target = beside + (target - beside) * capacity // arena_bytes
     raise infeasible(problem, budget_bytes, total)
@@ -235,9 +258,10 @@ class _Planner:
 
     projection: Projection
     memory_bytes: int
+    seconds: float
 
     def __call__(self, problem: Problem) -> Plan:
-        limit = min(PLAN_SECONDS, PLAN_SECONDS_A_NODE * len(problem.nodes))
+        limit = min(self.seconds, PLAN_SECONDS_A_NODE * len(problem.nodes))
         plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=limit)))
         validate_plan(problem, plan, self.memory_bytes)
         twice = computed_once(self.projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
