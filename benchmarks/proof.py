@@ -25,6 +25,7 @@ from parity.contenders import Engine, in_turns, jax_worker
 from parity.engine import run_engine, state_file
 from parity.figures import Figure, keep, table
 from parity.kernels import Suite
+from parity.promise import budgets_section, depth_section
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 from parity.specs import FULL, LORA, gpt2
 from parity.workspace import Built, Workspace
@@ -253,6 +254,12 @@ SECTIONS: dict[str, Section] = {
     "compile-cold": compile_cold,
     "time-lora": time_section("time-lora", LORA),
     "time-full": time_section("time-full", FULL),
+    "budgets-lora": budgets_section("budgets-lora", LORA),
+    "budgets-full": budgets_section("budgets-full", FULL),
+    "budgets-lora-dropout": budgets_section("budgets-lora-dropout", LORA, dropout=0.1, lora_dropout=0.05),
+    "budgets-full-dropout": budgets_section("budgets-full-dropout", FULL, dropout=0.1),
+    "depth-lora": depth_section("depth-lora", LORA, 160_000_000, 1.35, None),
+    "depth-full": depth_section("depth-full", FULL, 256_000_000, 2.0, 2_100_000_000),
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
 }

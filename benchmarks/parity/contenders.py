@@ -38,16 +38,25 @@ class Contender(Protocol):
 
 
 class Engine:
-    """Our engine, started anew for every turn: loading is no part of a step."""
+    """Our engine, started anew for every turn: loading is no part of a step.
 
-    def __init__(self, bundle: Path, threads: int | None = None) -> None:
-        self.name = "daypack"
-        self._bundle, self._threads = bundle, threads
+    `direct`: past the page cache, as if nothing had been read before.
+    """
+
+    def __init__(
+        self, bundle: Path, threads: int | None = None, *, name: str = "daypack", direct: bool = False
+    ) -> None:
+        self.name = name
+        self._bundle, self._threads, self._direct = bundle, threads, direct
         self._peak_bytes = 0
         self._fresh = True
 
     def take(self, steps: int) -> list[float]:
-        events = list(api.run_bundle(self._bundle, steps=steps, threads=self._threads, fresh=self._fresh))
+        events = list(
+            api.run_bundle(
+                self._bundle, steps=steps, threads=self._threads, fresh=self._fresh, direct=self._direct
+            )
+        )
         self._fresh = False
         self._peak_bytes = max(self._peak_bytes, events[-1].peak_rss_bytes)
         return [event.seconds for event in events]
