@@ -79,8 +79,8 @@ def smallest_feasible(work: Workspace, spec: TrainSpec) -> tuple[int, Refused]:
     if said is None:
         raise RuntimeError("a budget of one byte was accepted")
     budget = said.smallest_feasible_bytes
-    while refusal(work, spec, budget) is not None:  # gaps of the layout come on top of a plan's peak
-        budget = int(budget * (1 + STEP)) + 1
+    while (again := refusal(work, spec, budget)) is not None:  # gaps of the layout come on top of a peak
+        budget = max(again.smallest_feasible_bytes, int(budget * (1 + STEP)) + 1)
     return budget, said
 
 
