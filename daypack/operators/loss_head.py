@@ -40,20 +40,30 @@ def _loss_and_gradient(
 ) -> tuple[Array, Array]:
     labelled = labels != ignored
     target = jnp.where(labelled, labels, 0)
-    place = target  # where the label lies in the block at hand
-    highest, total, picked, mixed = _scores(hidden, head[:BLOCK_ROWS], place, None)
-    for start in range(BLOCK_ROWS, head.shape[0], BLOCK_ROWS):
-        # The barrier keeps the places in memory, so that every block runs the same kernels.
-        place = jax.lax.optimization_barrier(place - BLOCK_ROWS)
-        rows = head[start : start + BLOCK_ROWS]
+    places = _places(target, head.shape[0])
+    highest, total, picked, mixed = _scores(hidden, head[:BLOCK_ROWS], places[0], None)
+    for place, rows in zip(places[1:], _blocks(head)[1:], strict=True):
         top, part, found, gained = _scores(hidden, rows, place, highest)
         kept = jnp.exp(highest - top)
-        highest, total, picked = top, total * kept + part, picked + found
-        mixed = mixed * kept[..., None] + gained
+        # In memory, so that all blocks run the same kernels and no block's results have to stay for the last.
+        sums = (top, total * kept + part, picked + found, mixed * kept[..., None] + gained)
+        highest, total, picked, mixed = jax.lax.optimization_barrier(sums)
     losses = jnp.where(labelled, jnp.log(total) + highest - picked, 0.0)
     own = head.at[target].get(mode="promise_in_bounds", wrap_negative_indices=False)
     gradient = jnp.where(labelled[..., None], mixed / total[..., None] - own, 0.0)
     return jnp.sum(losses), gradient
+
+
+def _blocks(head: Array) -> list[Array]:
+    return [head[start : start + BLOCK_ROWS] for start in range(0, head.shape[0], BLOCK_ROWS)]
+
+
+def _places(target: Array, rows: int) -> list[Array]:
+    """Where each label lies as seen from the first row of each block; in memory, before all blocks."""
+    places = [target]
+    for _ in range(BLOCK_ROWS, rows, BLOCK_ROWS):
+        places.append(jax.lax.optimization_barrier(places[-1] - BLOCK_ROWS))
+    return places
 
 
 def _scores(
@@ -108,17 +118,14 @@ def _trained_forward(
     losses: list[Array] = []
     for tokens, own in zip(_tokens(hidden), _tokens(labels), strict=True):
         labelled = own != ignored
-        place = jnp.where(labelled, own, 0)
-        places, scores = [place], [_products(tokens, head[:BLOCK_ROWS])]
-        highest, total, picked = _added(scores[0], place, None)
-        for start in range(BLOCK_ROWS, head.shape[0], BLOCK_ROWS):
-            # The barriers keep what goes from block to block in memory, so that all run the same kernels.
-            place = jax.lax.optimization_barrier(place - BLOCK_ROWS)
-            places.append(place)
-            scores.append(_products(tokens, head[start : start + BLOCK_ROWS]))
+        places = _places(jnp.where(labelled, own, 0), head.shape[0])
+        scores = [_products(tokens, head[:BLOCK_ROWS])]
+        highest, total, picked = _added(scores[0], places[0], None)
+        for place, rows in zip(places[1:], _blocks(head)[1:], strict=True):
+            scores.append(_products(tokens, rows))
             top, part, found = _added(scores[-1], place, highest)
-            total = total * jnp.exp(highest - top) + part
-            highest, total, picked = jax.lax.optimization_barrier((top, total, picked + found))
+            sums = (top, total * jnp.exp(highest - top) + part, picked + found)
+            highest, total, picked = jax.lax.optimization_barrier(sums)
         normalizer = jnp.log(total) + highest
         losses.append(jnp.sum(jnp.where(labelled, normalizer - picked, 0.0)))
         chunks.append((labelled, places, scores, normalizer))
@@ -155,8 +162,7 @@ def _trained_backward(
     tokens = _tokens(hidden)
     mixed: list[Array | None] = [None] * len(chunks)
     blocks: list[Array] = []
-    for number, start in enumerate(range(0, head.shape[0], BLOCK_ROWS)):
-        rows = head[start : start + BLOCK_ROWS]
+    for number, rows in enumerate(_blocks(head)):
         gradient: Array | None = None
         for n, (labelled, places, scores, normalizer) in enumerate(chunks):
             probabilities = jnp.exp(scores[number] - normalizer[:, None])

@@ -12,10 +12,14 @@ import pytest
 
 from daypack.compiler.graph import Role, StepGraph
 from daypack.compiler.interpret import run
+from daypack.compiler.kernels.build import canonical
 from daypack.compiler.passes import split_frozen as module
 from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.split_frozen import split_frozen
+from daypack.compiler.pipeline import optimize
+from daypack.compiler.text import render
 from daypack.compiler.trace import Argument, trace
+from daypack.operators import loss_head
 
 ROWS, WIDTH = 10, 4
 
@@ -44,7 +48,8 @@ def test_row_ranges_become_inputs_and_lookups_read_flash() -> None:
     before = _graph(step)
     after = split_frozen(before)
     assert _names(after) == [("w[0:4]", "frozen"), ("w[4:7]", "frozen"), ("w", "flash"), ("i", "batch")]
-    assert [n.op for n in after.nodes if n.op == "read_rows"] == ["read_rows"]
+    (lookup,) = (n for n in after.nodes if n.op == "read_rows")
+    assert lookup.inputs[1] is next(item.value for item in after.inputs if item.name == "i")
     table = np.arange(ROWS * WIDTH, dtype=np.float32).reshape(ROWS, WIDTH)
     ids = np.array([9, 0, 3], np.int32)
     want = run(before, {"w": table, "i": ids})
@@ -72,3 +77,37 @@ def test_small_matrices_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SMALL_BYTES", ROWS * WIDTH * 4 + 1)
     graph = _graph(lambda weights, batch: {"y": weights["w"][:4] * weights["w"][:4]})
     assert ("w", "frozen") in _names(split_frozen(graph))
+
+
+def test_blocks_of_a_frozen_head_share_kernels_and_come_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No block's scores or products wait for the last block."""
+    monkeypatch.setattr(loss_head, "BLOCK_ROWS", 8)
+
+    def bodies(blocks: int) -> list[str]:
+        shapes = [jax.ShapeDtypeStruct((2, 5, WIDTH), np.float32)]
+        shapes.append(jax.ShapeDtypeStruct((8 * blocks + 3, WIDTH), np.float32))
+        labels = jax.ShapeDtypeStruct((2, 5), np.int32)
+
+        def step(x: Any, w: Any, batch: Any) -> dict[str, Any]:
+            def loss(hidden: Any) -> Any:
+                return loss_head.frozen_head_loss(hidden, w["w"], batch["labels"], -100)
+
+            value, gradient = jax.value_and_grad(loss)(x["x"])
+            return {"loss": value, "gradient": gradient}
+
+        arguments = [
+            Argument({"x": shapes[0]}, Role.TRAINABLE),
+            Argument({"w": shapes[1]}, Role.FROZEN),
+            Argument({"labels": labels}, Role.BATCH),
+        ]
+        nodes = optimize(trace("t", step, arguments)).nodes
+        return [render(canonical(n.body)) for n in nodes if n.body is not None]
+
+    few, many = bodies(4), bodies(6)
+    assert len(set(few)) == len(set(many))
+    repeated = [body for body in many if many.count(body) > 2]
+    kinds = len(set(repeated))
+    assert kinds == 3, "scores, their exponentials and sums, their product with the rows"
+    assert repeated[-2 * kinds : -kinds] == repeated[-kinds:]

@@ -36,6 +36,7 @@ class _Split:
 
     def __init__(self, graph: StepGraph) -> None:
         self.readers = graph.consumers()
+        self.producers = graph.producers()
         self.outputs = {out.value.id for out in graph.outputs}
         self.inputs: list[Input] = []
         self.values: dict[int, Value] = {}
@@ -70,12 +71,28 @@ class _Split:
         inputs = tuple(self.values.get(v.id, v) for v in node.inputs)
         if node.op != "gather" or node.inputs[0].id not in self.tables:
             return (replace(node, inputs=inputs),)
-        ids = self._fresh(inputs[1].shape[:-1], inputs[1].dtype)
         table = self.tables[node.inputs[0].id]
+        before = self._spread(node.inputs[1])
+        if before is not None:
+            ids = self.values.get(before.id, before)
+            return (Node("read_rows", (table, ids), node.outputs, source=node.source),)
+        ids = self._fresh(inputs[1].shape[:-1], inputs[1].dtype)
         return (
             Node("reshape", (inputs[1],), (ids,), source=node.source),
             Node("read_rows", (table, ids), node.outputs, source=node.source),
         )
+
+    def _spread(self, indices: Value) -> Value | None:
+        """The ids that the indices of a gather are, with a dimension of size 1 behind; None if they are not.
+
+        Read where they are first made, they need not be made a second time.
+        """
+        node = self.producers.get(indices.id)
+        if node is None or node.op not in ("reshape", "broadcast_in_dim"):
+            return None
+        (value,) = node.inputs
+        in_order = node.op == "reshape" or node.attrs["dims"] == tuple(range(len(value.shape)))
+        return value if in_order and value.shape == indices.shape[:-1] else None
 
 
 def _splits(entry: Input, uses: list[Node], outputs: set[int]) -> bool:
