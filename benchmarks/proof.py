@@ -292,7 +292,8 @@ def main() -> int:
     if given.results or published:
         every = len(chosen) == len(SECTIONS)
         title = "proof" if every else "proof-" + ("-".join(chosen) if len(chosen) < 3 else "some")
-        command = shlex.join(["python", "benchmarks/proof.py", *sys.argv[1:]])
+        trial = [] if published else ["--layers", str(given.layers), "--steps", str(given.steps)]
+        command = shlex.join(["python", "benchmarks/proof.py", *given.sections, *trial])
         place = given.results or REPOSITORY / "benchmarks" / "results"
         print(f"kept in {keep(place, title, command, figures, details, REPOSITORY)}")
     return 0 if all(figure.kept for figure in figures) else 1
