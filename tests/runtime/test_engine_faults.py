@@ -26,6 +26,7 @@ STATUSES = {
     "sync": {6},
     "close": {0, 6},
     "rename": {6},
+    "exchange": {0},
     "remove": {0},
     "map": {5},
     "start_thread": {5},
@@ -35,7 +36,7 @@ STATUSES = {
 #: Called once a tile: every tenth failure will do.
 STRIDE = {"stop_requested": 10}
 #: What only a plan with transfers calls.
-PAGED_ONLY = ("will_read", "will_sync")
+PAGED_ONLY = ("will_read", "will_sync", "exchange")
 #: Once asked to stop, always.
 LATCHED = {"stop_requested": "+"}
 

@@ -25,7 +25,7 @@ static counter counters[] = {
     {"read_at", 0}, {"will_read", 0}, {"write", 0}, {"sync", 0},
     {"close", 0}, {"rename", 0}, {"remove", 0}, {"map", 0},
     {"start_thread", 0}, {"peak_rss_bytes", 0}, {"open_direct", 0}, {"print", 0},
-    {"reserve", 0}, {"will_sync", 0}, {"open_write_direct", 0},
+    {"reserve", 0}, {"will_sync", 0}, {"open_write_direct", 0}, {"exchange", 0},
 };
 
 static int fails(const char *name) {
@@ -79,6 +79,9 @@ static int close_file(int file) {
   return fails("close") ? -EIO : result;
 }
 static int rename_file(const char *from, const char *to) { return fails("rename") ? -EACCES : real->rename(from, to); }
+static int exchange(const char *one, const char *other) {
+  return fails("exchange") ? -EINVAL : real->exchange(one, other);
+}
 static int remove_file(const char *path) { return fails("remove") ? -EACCES : real->remove(path); }
 static void *map(size_t size) { return fails("map") ? NULL : real->map(size); }
 static int start_thread(void *(*run)(void *), void *context, size_t stack) {
@@ -116,6 +119,7 @@ int main(int argument_count, char **arguments) {
   platform.sync = sync_file;
   platform.close = close_file;
   platform.rename = rename_file;
+  platform.exchange = exchange;
   platform.remove = remove_file;
   platform.map = map;
   platform.start_thread = start_thread;

@@ -63,7 +63,7 @@ typedef struct {
 
   int (*open_read)(const char *path);
   int (*open_direct)(const char *path); /* past the system's cache: read_at then takes pages only */
-  int (*open_update)(const char *path); /* to write and to read; created with mode 0600, truncated */
+  int (*open_update)(const char *path); /* to write and to read; created with mode 0600, kept where it exists */
   int (*open_write_direct)(const char *path); /* an existing file, past the system's cache: pages only */
   int (*open_directory)(const char *path);
   int (*make_directory)(const char *path); /* mode 0700; 0 also when it exists */
@@ -71,13 +71,14 @@ typedef struct {
   int64_t (*file_bytes)(int file);
   int64_t (*read_at)(int file, void *data, size_t size_bytes, uint64_t offset_bytes);
   int (*will_read)(int file, uint64_t size_bytes, uint64_t offset_bytes); /* a hint: fetch it meanwhile */
-  int (*reserve)(int file, uint64_t size_bytes); /* room for the file on its disk; 0 also where none can be asked */
+  int (*reserve)(int file, uint64_t size_bytes); /* make it this large, with room on its disk where one can ask */
   int64_t (*write)(int file, const void *data, size_t size_bytes);
   int64_t (*write_at)(int file, const void *data, size_t size_bytes, uint64_t offset_bytes);
   int (*will_sync)(int file, uint64_t size_bytes, uint64_t offset_bytes); /* a hint: begin to write it out */
   int (*sync)(int file);
   int (*close)(int file);
   int (*rename)(const char *from, const char *to);
+  int (*exchange)(const char *one, const char *other); /* both names at once; not every file system can */
   int (*remove)(const char *path);
 
   void *(*map)(size_t size_bytes); /* zeroed, page aligned; NULL when the machine has no more */

@@ -28,10 +28,8 @@ int daypack_engine_main(int argument_count, char **arguments, const daypack_plat
   for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   daypack_code code = daypack_parse_options(&engine.options, &engine.error, argument_count, arguments);
   if (code == DAYPACK_OK) code = run(&engine);
-  if (code != DAYPACK_OK) {
-    daypack_stop_pager();
-    daypack_abandon_generation(&engine);
-    daypack_report_error(platform, &engine.error);
-  }
+  daypack_stop_pager();
+  daypack_abandon_generation(&engine);
+  if (code != DAYPACK_OK) daypack_report_error(platform, &engine.error);
   return (int)code;
 }

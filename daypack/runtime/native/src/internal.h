@@ -106,6 +106,7 @@ typedef struct {
   uint32_t listed_files;
 
   int state_directory;
+  bool unfinished; /* a file of the next generation, or of one that is over, has its temporary name */
   bool underway; /* a step has begun: failures are STOPPED from here on */
   uint64_t step; /* that is being computed or saved: completed steps when it is done */
   uint64_t saved_step;
@@ -222,7 +223,7 @@ DAYPACK_MUST_CHECK daypack_code daypack_open_state(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_restore(daypack_engine *engine);
 /* The file of the next generation, so that a step can store into it. */
 DAYPACK_MUST_CHECK daypack_code daypack_begin_generation(daypack_engine *engine);
-/* Remove a generation that was begun and not saved. */
+/* Remove what is not the state: a generation that was begun, or the one before the last. */
 void daypack_abandon_generation(daypack_engine *engine);
 /* Make the state of engine->step the one on disk. */
 DAYPACK_MUST_CHECK daypack_code daypack_save(daypack_engine *engine);

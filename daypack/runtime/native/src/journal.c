@@ -2,7 +2,8 @@
  *
  * A generation is begun as a file of another name. A step that pages the state stores into it as it goes; saving
  * writes the pieces that are in memory, each at its place, and renames. A kill at any instruction leaves the last
- * committed file. The swap file has no name: it is gone with the process. */
+ * committed file. Where every step writes a whole generation, two files change names: writing over the older one is
+ * many times as fast as writing a new one. The swap file has no name: it is gone with the process. */
 #include <errno.h>
 #include <string.h>
 
@@ -152,6 +153,7 @@ daypack_code daypack_begin_generation(daypack_engine *engine) {
   next->name = engine->state_temporary;
   next->file = engine->platform->open_update(engine->state_temporary);
   if (next->file < 0) return fail_save(engine, next->file);
+  engine->unfinished = true;
   int64_t result = engine->platform->reserve(next->file, plan->state_file_bytes);
   if (result == 0) result = put(engine, plan->state_header, plan->header->state_header.count, 0);
   if (result != 1) return fail_save(engine, result);
@@ -161,9 +163,9 @@ daypack_code daypack_begin_generation(daypack_engine *engine) {
 }
 
 void daypack_abandon_generation(daypack_engine *engine) {
-  if (engine->files[DAYPACK_FILE_NEXT].file < 0) return;
   daypack_close_file(engine->platform, &engine->files[DAYPACK_FILE_NEXT]);
-  (void)engine->platform->remove(engine->state_temporary);
+  if (engine->unfinished) (void)engine->platform->remove(engine->state_temporary);
+  engine->unfinished = false;
 }
 
 /* 1 or a negative errno, or 0 for a full disk. */
@@ -180,19 +182,25 @@ static int64_t write_resident(daypack_engine *engine) {
   return result;
 }
 
+/* The file becomes the state, at once and whole. */
+static int commit(daypack_engine *engine) {
+  const daypack_platform *platform = engine->platform;
+  if (engine->plan.pages_state && platform->exchange(engine->state_temporary, engine->state_path) == 0) return 0;
+  int closed = engine->plan.pages_state ? 0 : platform->close(engine->files[DAYPACK_FILE_NEXT].file);
+  if (!engine->plan.pages_state) engine->files[DAYPACK_FILE_NEXT].file = -1;
+  int result = closed == 0 ? platform->rename(engine->state_temporary, engine->state_path) : closed;
+  if (result == 0) engine->unfinished = false;
+  return result;
+}
+
 /* What was the next generation is what the next step starts from. */
-static int take_over(daypack_engine *engine) {
+static void take_over(daypack_engine *engine) {
   daypack_paged_file *state = &engine->files[DAYPACK_FILE_STATE];
   daypack_paged_file *next = &engine->files[DAYPACK_FILE_NEXT];
-  if (!engine->plan.pages_state) {
-    int closed = engine->platform->close(next->file);
-    next->file = -1;
-    return closed;
-  }
+  if (!engine->plan.pages_state) return;
   daypack_close_file(engine->platform, state);
   *state = (daypack_paged_file){engine->state_path, next->file, next->direct};
   next->file = next->direct = -1;
-  return 0;
 }
 
 daypack_code daypack_save(daypack_engine *engine) {
@@ -200,21 +208,11 @@ daypack_code daypack_save(daypack_engine *engine) {
   daypack_code code = engine->plan.pages_state ? DAYPACK_OK : daypack_begin_generation(engine);
   if (code != DAYPACK_OK) return code;
   int64_t result = write_resident(engine);
+  if (result == 0) result = -ENOSPC;
   if (result == 1) result = platform->sync(engine->files[DAYPACK_FILE_NEXT].file);
-  else if (result == 0) result = -ENOSPC;
+  if (result == 0) result = commit(engine);
   if (result < 0) return fail_save(engine, result);
-  bool renamed = false;
-  int closed = take_over(engine);
-  if (closed == 0) {
-    result = platform->rename(engine->state_temporary, engine->state_path);
-    renamed = result == 0;
-  } else {
-    result = closed;
-  }
-  if (!renamed) {
-    (void)platform->remove(engine->state_temporary);
-    return fail_save(engine, result);
-  }
+  take_over(engine);
   engine->saved_step = engine->step;
   result = platform->sync(engine->state_directory);
   return result < 0 ? fail_save(engine, result) : DAYPACK_OK;

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,7 +59,7 @@ static int open_read(const char *path) { return result_of(open(path, O_RDONLY | 
 static int open_direct(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC)); }
 
 static int open_update(const char *path) {
-  return result_of(open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return result_of(open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
 }
 
 static int open_write_direct(const char *path) {
@@ -107,7 +108,8 @@ static int reserve(int file, uint64_t size_bytes) {
   do {
     result = size_bytes == 0 ? 0 : posix_fallocate(file, 0, (off_t)size_bytes);
   } while (result == EINTR);
-  return result == EOPNOTSUPP || result == EINVAL || result == ENOSYS || result == ENODEV ? 0 : -result;
+  if (result != 0 && result != EOPNOTSUPP && result != EINVAL && result != ENOSYS && result != ENODEV) return -result;
+  return result_of(ftruncate(file, (off_t)size_bytes));
 }
 
 static int64_t write_at(int file, const void *data, size_t size_bytes, uint64_t offset_bytes) {
@@ -127,6 +129,10 @@ static int sync_file(int file) {
 
 static int close_file(int file) { return result_of(close(file)); }
 static int rename_file(const char *from, const char *to) { return result_of(rename(from, to)); }
+static int exchange(const char *one, const char *other) {
+  const unsigned swap_names = 2; /* RENAME_EXCHANGE */
+  return result_of((int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, swap_names));
+}
 static int remove_file(const char *path) { return result_of(unlink(path)); }
 
 static void *map(size_t size_bytes) {
@@ -167,6 +173,7 @@ static const daypack_platform platform = {
     .sync = sync_file,
     .close = close_file,
     .rename = rename_file,
+    .exchange = exchange,
     .remove = remove_file,
     .map = map,
     .start_thread = start_thread,
