@@ -27,7 +27,7 @@ from daypack.planners.portfolio import best_start, met_or_refused
 from daypack.planners.problem import Problem
 from daypack.planners.schedule import Schedule, complete, given_order
 
-MOVES_PER_S = 4_000_000
+MOVES_PER_S = 3_000_000
 """Moves planned for a second of the time limit, divided by what a move touches and by how long spans are."""
 
 EPOCH_MOVES = 50_000
@@ -76,8 +76,8 @@ def annealed(problem: Problem, memory_bytes: int, options: PlanOptions) -> Sched
     if all(problem.is_source(node.id) for node in problem.nodes):
         return start  # without a compute there is nothing to move
     loads = list(given_order(problem)) if start is None else loads_of(start)
-    until = began + min(options.time_limit_s, ENOUGH_S_A_NODE * len(problem.nodes))
-    found = search(tables, memory_bytes, loads, until, options.seed)
+    seconds = min(options.time_limit_s, ENOUGH_S_A_NODE * len(problem.nodes))
+    found = search(tables, memory_bytes, loads, seconds, began + options.time_limit_s, options.seed)
     return start if found is None else found
 
 
@@ -87,9 +87,17 @@ def loads_of(schedule: Schedule) -> list[Instruction]:
 
 
 def search(
-    tables: Tables, memory_bytes: int, loads: Sequence[Instruction], until: float, seed: int
+    tables: Tables,
+    memory_bytes: int,
+    loads: Sequence[Instruction],
+    seconds: float,
+    until: float,
+    seed: int,
 ) -> Schedule | None:
-    """The cheapest schedule within the budget found from these loads before the clock passes ``until``."""
+    """The cheapest schedule within the budget found from these loads.
+
+    The moves are those of ``seconds`` at a fixed rate; the clock ends the search early at ``until``.
+    """
     problem = tables.problem
     bound = cost_bound(problem, memory_bytes)
     best = complete(problem, loads)
@@ -97,7 +105,7 @@ def search(
         best = None
     random = np.array([2 * seed + 0x9E3779B97F4A7C15], dtype=np.uint64)
     unit = _units(problem)
-    total = _moves(problem, len(loads), until - time.monotonic())
+    total = _moves(problem, len(loads), seconds)
     lowest = math.inf if best is None else best.cost
     for epoch in _epochs(total):
         if time.monotonic() >= until or lowest <= bound * (1 + CLOSE):

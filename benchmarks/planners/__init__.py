@@ -1,0 +1,1 @@
+"""Planners on problems of known difficulty: cost, feasibility, time, layout."""
