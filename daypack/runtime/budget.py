@@ -9,7 +9,7 @@ from __future__ import annotations
 from daypack.runtime.plan_file import ALIGNMENT_BYTES
 
 #: The 1 MB read buffer, libc, the C stack, the kernel's own bookkeeping.
-BASE_BYTES = 2_000_000
+BASE_BYTES = 1_600_000
 #: What a thread touches of its stack, and its bookkeeping.
 THREAD_BYTES = 64 * 1024
 

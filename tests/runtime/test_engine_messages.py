@@ -351,7 +351,7 @@ def budget_too_small(make: Any, example: Any) -> Any:
 
 @reaches(
     2,
-    "--threads: expected at most 26, which is what the plan's budget of 4000000 bytes allows, found 64",
+    "--threads: expected at most 33, which is what the plan's budget of 4000000 bytes allows, found 64",
 )
 def too_many_threads_for_the_budget(make: Any, example: Any) -> Any:
     return make(budget_bytes=4_000_000).run("--threads", "64")

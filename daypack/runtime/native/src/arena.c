@@ -3,7 +3,7 @@
 
 /* What a run uses besides the arena, scratch, the plan and the executable: the 1 MB read buffer, libc, stacks.
  * daypack/runtime/budget.py has the same figures for the planner; a test measures that they suffice. */
-enum { BASE_BYTES = 2000000, THREAD_BYTES = 64 * 1024 };
+enum { BASE_BYTES = 1600000, THREAD_BYTES = 64 * 1024 };
 
 bool daypack_fits(uint64_t offset_bytes, uint64_t size_bytes, uint64_t limit_bytes) {
   return offset_bytes <= limit_bytes && size_bytes <= limit_bytes - offset_bytes;
