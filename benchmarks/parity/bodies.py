@@ -11,7 +11,7 @@ from typing import Any
 from daypack.compiler.fusion.groups import Kind
 from daypack.compiler.graph import Input, Node, Output, StepGraph, Value
 from daypack.compiler.kernels.build import canonical
-from daypack.compiler.pipeline import optimize
+from daypack.compiler.pipeline import optimize_step
 from daypack.compiler.step import TrainStep, trace_micro, trace_update
 from daypack.compiler.text import render
 from daypack.models.task import build_task
@@ -53,8 +53,8 @@ def _fused(spec: TrainSpec) -> Iterable[Node]:
     window = spec.train.window or 1
     shapes = (task.trainable, task.frozen, task.mutable, task.batch)
     step = TrainStep(task.loss, task.optimizer, *shapes, window, task.seed)
-    yield from optimize(trace_micro(step)).nodes
-    yield from optimize(trace_update(step)).nodes
+    for graph in optimize_step(trace_micro(step), trace_update(step)):
+        yield from graph.nodes
 
 
 def _without_values(graph: StepGraph) -> StepGraph:

@@ -30,7 +30,8 @@ def settled(problem: Problem, plan: Plan) -> Plan:
     not.
     """
     roots = {origin(problem, value) for op, value in plan.sequence if op is Op.PAGE_IN}
-    moved = [value for value in resident_at_start(problem, plan.sequence) if value in roots]
+    resident = resident_at_start(problem, plan.sequence)
+    moved = [value for value in resident if value in roots and problem.pageable(value)]
     if not moved:
         return plan
     sequence = [*(Instruction(Op.PAGE_IN, value) for value in moved), *plan.sequence]

@@ -240,7 +240,16 @@ def test_text_shorter_than_one_window(daypack: Command, case: Case, bundle: Path
 
 # The bundle.
 
-FILES = ("MANIFEST", "bundle.json", "data.bin", "engine", "plan.bin", "state.safetensors", "weights.bin")
+FILES = (
+    "MANIFEST",
+    "bundle.json",
+    "data.bin",
+    "engine",
+    "plan.bin",
+    "schedule.json",
+    "state.safetensors",
+    "weights.bin",
+)
 
 
 @pytest.mark.parametrize("command", ["run", "inspect"])
