@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+LAUNCHER = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""A process begins with the peak of the one it was forked from, so a small one stands between it and us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +32,19 @@ class Finished:
 
 def run_measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
     """Run a command to its end; RuntimeError with what it said if that is not 0."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    with tempfile.NamedTemporaryFile("r") as peak:
         began = time.monotonic()
-        process = subprocess.Popen(
-            command, stdout=output, stderr=errors, env={**os.environ, **(environment or {})}
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", LAUNCHER, peak.name, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **(environment or {})},
         )
-        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode != 0:
-            raise RuntimeError(
-                f"{' '.join(command)}: ended with {process.returncode}: {errors.read()[-2000:]}"
-            )
-        return Finished(output.read(), seconds, usage.ru_maxrss * 1024)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: ended with {done.returncode}: {done.stderr[-2000:]}")
+        return Finished(done.stdout, seconds, int(Path(peak.name).read_text()) * 1024)
 
 
 def own_peak_rss_bytes() -> int:
