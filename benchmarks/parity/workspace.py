@@ -52,4 +52,5 @@ class Workspace:
         words = ["compile", str(path), "--out", str(out), "--json"]
         words += [] if target is None else ["--target", target]
         used = run_measured([sys.executable, "-m", "daypack", *words], environment)
-        return Built(out, json.loads(used.output), used)
+        said = {**json.loads(used.output), "bundle": out.name}  # results name no places
+        return Built(out, said, used)
