@@ -11,7 +11,7 @@ from daypack.compiler.apply import Applied, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.orders import layer_major
-from daypack.compiler.project import Projection, computed_once, padded, project
+from daypack.compiler.project import Projection, padded, project
 from daypack.compiler.step import TrainStep
 from daypack.compiler.window import CallKind, Window
 from daypack.devices import Profile
@@ -22,7 +22,7 @@ from daypack.planners.cost import CostModel, Objective, Transfers
 from daypack.planners.exchange import named, problem_text
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
 from daypack.planners.overlap import overlapped, settled
-from daypack.planners.plan import Op, Plan, PlanOptions
+from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.problem import Problem
 from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
@@ -233,7 +233,7 @@ def _plan_within(
     capacity = budget_bytes - beside
     total = budget_bytes
     for _ in range(LAYOUT_TRIES):
-        planner = _Planner(projection, target, options.plan_seconds)
+        planner = _Planner(target, options.plan_seconds)
         priced = plan_within_limits(model, options.objective, limits, target, planner)
         arena_bytes = 0
         for plan in _spreads(problem, priced.plan, target):
@@ -256,7 +256,6 @@ def _spreads(problem: Problem, plan: Plan, memory_bytes: int) -> Iterator[Plan]:
 class _Planner:
     """Plans a weighed problem within the memory, and has every plan judged."""
 
-    projection: Projection
     memory_bytes: int
     seconds: float
 
@@ -264,9 +263,6 @@ class _Planner:
         limit = min(self.seconds, PLAN_SECONDS_A_NODE * len(problem.nodes))
         plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=limit)))
         validate_plan(problem, plan, self.memory_bytes)
-        twice = computed_once(self.projection, [i.id for i in plan.sequence if i.op is Op.COMPUTE])
-        if twice is not None:
-            raise ValueError(f"the plan computes {problem.nodes[twice].name} twice, which changes in place")
         return plan
 
 

@@ -311,13 +311,3 @@ class _Builder:
         call = self.call_of.get(node)
         again = call is not None and self.window.calls[call].kind is CallKind.BATCH  # read again for nothing
         return node not in self.shared and not again
-
-
-def computed_once(projection: Projection, computes: Sequence[int]) -> int | None:
-    """A node that the plan computes more than once although it must not, or None."""
-    seen: set[int] = set()
-    for node in computes:
-        if node in projection.once and node in seen:
-            return node
-        seen.add(node)
-    return None

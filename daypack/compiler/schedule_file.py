@@ -67,7 +67,7 @@ class ScheduleFile:
 
 def schedule_text(file: ScheduleFile) -> str:
     """The file as JSON; texts that many parts share stand once."""
-    texts = _Texts()
+    texts = Texts()
     root = {
         "format": FORMAT,
         "problem": json.loads(problem_text(named(file.problem))),
@@ -125,7 +125,7 @@ def _file(root: dict[str, Any], where: str) -> ScheduleFile:
     )
 
 
-def _part_row(part: Part, texts: _Texts) -> list[object]:
+def _part_row(part: Part, texts: Texts) -> list[object]:
     return [part.name, part.role, part.size_bytes, texts.number(part.shape), texts.number(part.source)]
 
 
@@ -139,7 +139,7 @@ def _note(row: list[Any], texts: list[str]) -> Note:
     return Note(texts[int(kernel)], None if micro is None else int(micro), texts[int(source)])
 
 
-class _Texts:
+class Texts:
     """Numbers texts in order of first use."""
 
     def __init__(self) -> None:

@@ -115,7 +115,7 @@ class _Walk:
             if not problem.is_source(node.id):
                 self.position = node.id
                 self._compute(node.id, 0)
-                self._drop_dead(node.id)
+                self._drop_if_dead(node.id)
         return self.loads
 
     def _comes_and_goes(self, value: int) -> bool:
@@ -164,9 +164,6 @@ class _Walk:
         if index < len(users):
             return users[index]
         return len(self.problem.nodes) if value in self.problem.keep else None
-
-    def _drop_dead(self, value: int) -> None:
-        self._drop_if_dead(value)
 
     def _drop_if_dead(self, value: int) -> None:
         busy = self.locks.get(value, 0) > 0 or value in self.pinned

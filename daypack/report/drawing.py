@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from daypack.compiler.schedule_file import Texts
 from daypack.report import words
 from daypack.report.layers import Layer, fixed_shares, shares
 from daypack.report.reasons import absences, in_words, reasons
@@ -18,7 +19,7 @@ LAYERS = tuple(Layer)
 def drawing(record: Record) -> dict[str, Any]:
     """Everything the charts and the table of absences need; lists by number, to be small."""
     schedule, time = record.schedule, record.time
-    texts = _Texts()
+    texts = Texts()
     nodes = range(len(schedule.problem.nodes))
     return {
         "layers": [layer.value for layer in LAYERS],
@@ -41,7 +42,7 @@ def drawing(record: Record) -> dict[str, Any]:
     }
 
 
-def _node(record: Record, node: int, texts: _Texts) -> list[object]:
+def _node(record: Record, node: int, texts: Texts) -> list[object]:
     """[title, line, workspace bytes, micro-step or -1, layer, bytes, layer, bytes …]"""
     schedule = record.schedule
     micro = schedule.notes[node].micro
@@ -77,16 +78,3 @@ def _absences(record: Record) -> list[list[object]]:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
-
-
-class _Texts:
-    """Numbers texts in order of first use."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    def all(self) -> list[str]:
-        return list(self._numbers)
