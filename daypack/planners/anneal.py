@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -36,10 +37,19 @@ ENOUGH_S_A_NODE = 0.04
 """Seconds a node after which more search finds little."""
 
 
+class Begin(Enum):
+    """Where a cooling begins: the loads first given, the best so far, or where the last cooling ended."""
+
+    START = "start"
+    BEST = "best"
+    HERE = "here"
+
+
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """One descent: temperature in mean node costs, price in mean node costs for a mean size over one load."""
+    """One cooling: temperature in mean node costs, price in mean node costs for a mean size over one load."""
 
+    begin: Begin
     share: float
     hot: float
     cold: float
@@ -48,10 +58,13 @@ class Cooling:
 
 
 SCHEDULE = (
-    Cooling(0.15, 0.1, 0.001, 1.0, 100.0),
-    Cooling(0.35, 0.1, 0.003, 0.003, 10.0),
-    Cooling(0.25, 0.05, 0.001, 0.1, 100.0),
-    Cooling(0.25, 0.02, 0.0005, 0.5, 1000.0),
+    Cooling(Begin.START, 0.07, 0.1, 0.001, 1.0, 100.0),
+    Cooling(Begin.BEST, 0.16, 0.1, 0.003, 0.003, 10.0),
+    Cooling(Begin.BEST, 0.11, 0.05, 0.001, 0.1, 100.0),
+    Cooling(Begin.BEST, 0.11, 0.02, 0.0005, 0.5, 1000.0),
+    Cooling(Begin.START, 0.27, 0.3, 0.003, 0.01, 3.0),
+    Cooling(Begin.HERE, 0.18, 0.003, 0.0005, 3.0, 3000.0),
+    Cooling(Begin.BEST, 0.10, 0.02, 0.0005, 0.5, 3000.0),
 )
 
 
@@ -100,6 +113,7 @@ def search(
     """
     problem = tables.problem
     bound = cost_bound(problem, memory_bytes)
+    start = loads
     best = complete(problem, loads)
     if best.peak_bytes > memory_bytes:
         best = None
@@ -110,7 +124,9 @@ def search(
     for epoch in _epochs(total):
         if time.monotonic() >= until or lowest <= bound * (1 + CLOSE):
             break
-        if epoch.restart and best is not None:
+        if epoch.begin is Begin.START:
+            loads = start
+        elif epoch.begin is Begin.BEST and best is not None:
             loads = loads_of(best)
         state = State(tables, loads, memory_bytes, random)
         cost = state.move(
@@ -143,7 +159,7 @@ def _units(problem: Problem) -> _Units:
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:
-    restart: bool
+    begin: Begin
     moves: int
     temperature: float
     ratio: float
@@ -158,14 +174,14 @@ def _moves(problem: Problem, loads: int, seconds: float) -> int:
 
 def _epochs(total: int) -> Iterator[_Epoch]:
     """Each cooling of the schedule in epochs; state and slots are made anew between them."""
-    for number, cooling in enumerate(SCHEDULE):
+    for cooling in SCHEDULE:
         moves = int(total * cooling.share)
         count = max(8, min(60, moves // EPOCH_MOVES))
         each = max(1, moves // count)
         for index in range(count):
             done = index / count
             yield _Epoch(
-                number > 0 and index == 0,
+                cooling.begin if index == 0 else Begin.HERE,
                 each,
                 cooling.hot * (cooling.cold / cooling.hot) ** done,
                 (cooling.cold / cooling.hot) ** (1 / count / each),

@@ -23,16 +23,16 @@ def layered_problem(
     """A random layered graph like those of Gagrani et al. (NeurIPS 2022, appendix A) that MOCCASIN is
     measured on.
 
-    One source-like first node feeds the first layer; one last node reads the last layer and is kept. Layers
-    are ``width`` times as wide as the graph is deep, give or take ``width_variation``. A node reads the
-    nodes of the layer before it that are near its own place, one more than 1.3 ``edge_density`` times a
-    layer's width; besides, ``skip_density`` times as many edges jump from any layer to any later one. Sizes
-    are integers of 10 up to some thousands (the absolute value of a Gaussian), costs integers of 1 to
-    1,000. Calibrated on that benchmark's four public graphs: 100, 250, 500 and 1,000 nodes have about 240,
-    940, 2,460 and 5,900 edges. Nodes are listed layer by layer, which is the given order.
+    One source-like first node feeds the first layer; one last node reads the last layer and is kept. A layer
+    has ``2 width sqrt(nodes)`` nodes on average, give or take ``width_variation``. A node reads the nodes of
+    the layer before it that are near its own place, one more than 1.2 ``edge_density`` times a layer's
+    width; besides, ``skip_density`` times as many edges jump from any layer to any later one. Sizes are
+    integers of 10 up to some thousands (the absolute value of a Gaussian), costs integers of 1 to 1,000.
+    Nodes are listed layer by layer, which is the given order. The two factors are fitted to that benchmark's
+    public graphs (``docs/adr/0012-random-graphs-as-wide-as-published.md``).
     """
     rng = np.random.default_rng([seed, node_count])
-    layers = _layers(node_count - 2, width, width_variation, rng)
+    layers = _layers(node_count, width, width_variation, rng)
     edges = {(0, node) for node in layers[0]} | {(node, node_count - 1) for node in layers[-1]}
     for above, below in zip(layers, layers[1:], strict=False):
         edges |= _local_edges(above, below, edge_density, rng)
@@ -48,8 +48,9 @@ def layered_problem(
     return Problem(nodes, keep=frozenset({node_count - 1}))
 
 
-def _layers(total: int, width: float, variation: float, rng: np.random.Generator) -> list[list[int]]:
-    mean = math.sqrt(total * width)
+def _layers(node_count: int, width: float, variation: float, rng: np.random.Generator) -> list[list[int]]:
+    """All nodes but the first and the last; the last layer has what is left."""
+    mean, total = 2 * width * math.sqrt(node_count), node_count - 2
     layers: list[list[int]] = []
     begin = 1
     while begin <= total:
@@ -63,7 +64,7 @@ def _local_edges(
     above: list[int], below: list[int], density: float, rng: np.random.Generator
 ) -> set[tuple[int, int]]:
     edges: set[tuple[int, int]] = set()
-    reach = 1.3 * density * len(below)
+    reach = 1.2 * density * len(below)
     for place, node in enumerate(above):
         centre = min((place + rng.random()) / len(above) * len(below), len(below) - 0.01)
         first = max(0, math.floor(centre - reach / 2))
