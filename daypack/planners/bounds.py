@@ -35,6 +35,11 @@ def memory_bound(problem: Problem) -> MemoryBound:
     return MemoryBound(best, _forced_by(problem, pinned, worst))
 
 
+def forced_by(problem: Problem, node: int) -> tuple[ForcedBy, ...]:
+    """What is in memory while a node computes: its working set and the sources that never leave."""
+    return _forced_by(problem, _pinned(problem), node)
+
+
 def _pinned(problem: Problem) -> set[int]:
     """Kept sources that may not be paged: resident in every plan, through whatever overwrites them."""
     roots = {origin(problem, value) for value in problem.keep}

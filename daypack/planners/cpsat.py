@@ -1,30 +1,39 @@
-"""CP-SAT on small problems: the search's plan made better, and a bound that holds for every plan.
+"""Small problems exactly, larger ones made better: an optimal plan, or one with a bound on every plan.
 
-It begins where `anneal` ends, and has the time that `anneal` leaves. Problems above `MOST_NODES`, or too
-little time left, keep the plan of `anneal` and the bound of `bounds`.
+In the order in which the stages pay off, each with the best plan so far and ended by a proof:
+
+1. a short exact search (`backward`), where nothing is paged: it solves most problems of 100 nodes at once;
+2. the annealing search; where that finds no plan, the exact search for any plan, annealed again;
+3. a long exact search with all the time that is left, for the optimum or a bound;
+4. CP-SAT (`cpsat_model`) for small problems with paging, which the exact search does not know.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from daypack.planners.anneal import annealed
+from daypack.planners import backward
+from daypack.planners.anneal import annealed, loads_of, search
 from daypack.planners.anneal_state import Tables
 from daypack.planners.bounds import cost_bound, memory_bound
 from daypack.planners.finish import CLOSE, finished
-from daypack.planners.infeasible import PlanInfeasible
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.portfolio import met_or_refused
 from daypack.planners.problem import Problem, ProblemError
+from daypack.planners.refusal import met_or_explained
 from daypack.planners.schedule import Schedule, complete
 
 MOST_NODES = 150
+"""Of the CP-SAT model."""
 LEAST_S = 2.0
 """With less time than this left the solver is not even imported."""
+EXACT_NODES = 300
+"""Above this the exact search does not get far."""
 
 
 def cpsat(problem: Problem, memory_bytes: int, options: PlanOptions) -> Plan:
-    """The cheapest plan that the search and the solver find; `PlanInfeasible` if they find none."""
+    """The cheapest plan that the stages find; `PlanInfeasible` if they find none."""
     return polished(problem, memory_bytes, options, "cpsat")
 
 
@@ -33,45 +42,87 @@ def polished(problem: Problem, memory_bytes: int, options: PlanOptions, planner:
     began = time.monotonic()
     if memory_bound(problem).bound_bytes > memory_bytes:
         met_or_refused(Tables(problem), memory_bytes)
-    found = annealed(problem, memory_bytes, options)
-    bound = cost_bound(problem, memory_bytes)
-    left = options.time_limit_s - (time.monotonic() - began)
-    proven = found is not None and found.cost <= bound * (1 + CLOSE)
-    refuted = False
-    if not proven and len(problem.nodes) <= MOST_NODES and left >= LEAST_S:
-        found, bound, refuted = _solved(problem, memory_bytes, found, left, options)
-    if found is None:
-        found = _met_or_refused(problem, memory_bytes, refuted)
-    return finished(problem, memory_bytes, found, planner, began, bound)
+    stages = _Stages(problem, memory_bytes, options, began + options.time_limit_s)
+    found = stages.run()
+    return finished(problem, memory_bytes, found, planner, began, stages.bound)
 
 
-def _solved(
-    problem: Problem, memory_bytes: int, found: Schedule | None, seconds: float, options: PlanOptions
-) -> tuple[Schedule | None, float, bool]:
-    """The better of the start and the solver's plan, the bound, whether no plan can fit."""
-    from daypack.planners.cpsat_model import solve  # brings the solver along: most of a second
+@dataclass(slots=True)
+class _Stages:
+    """The best plan so far, the bound, and whether no plan fits."""
 
-    outcome = solve(problem, memory_bytes, found, seconds, options.threads, options.seed)
-    better = None
-    if outcome.loads is not None:
-        try:
-            better = complete(problem, outcome.loads)
-        except ProblemError:
-            better = None  # the model relaxes what flash holds: not every solution is a plan
-    if (
-        better is not None
-        and better.peak_bytes <= memory_bytes
-        and (found is None or better.cost < found.cost)
-    ):
-        found = better
-    return found, outcome.bound_cost, outcome.infeasible
+    problem: Problem
+    memory_bytes: int
+    options: PlanOptions
+    until: float
+    found: Schedule | None = None
+    bound: float = 0.0
+    infeasible: bool = False
+    stuck: int | None = None
 
+    def run(self) -> Schedule:
+        """Each stage in turn until the plan is proven optimal or the time is over."""
+        self.bound = cost_bound(self.problem, self.memory_bytes)
+        exact = backward.applies(self.problem) and len(self.problem.nodes) <= EXACT_NODES
+        if exact:
+            self._exact(backward.ROUNDS[:1])
+        if not self._settled():
+            self._anneal(exact)
+        if exact and not self._settled():
+            self._exact(backward.ROUNDS[1:])
+        if not exact and not self._settled() and len(self.problem.nodes) <= MOST_NODES:
+            self._solve()
+        if self.found is not None:
+            return self.found
+        return met_or_explained(
+            self.problem, self.memory_bytes, self.until, refuted=self.infeasible, stuck=self.stuck
+        )
 
-def _met_or_refused(problem: Problem, memory_bytes: int, refuted: bool) -> Schedule:
-    try:
-        return met_or_refused(Tables(problem), memory_bytes)
-    except PlanInfeasible as error:
-        bound = memory_bytes + 1 if refuted else error.bound_bytes
-        raise PlanInfeasible(
-            memory_bytes, error.smallest_feasible_bytes, max(bound, error.bound_bytes), error.forced_by
-        ) from None
+    def _settled(self) -> bool:
+        proven = self.found is not None and self.found.cost <= self.bound * (1 + CLOSE)
+        return proven or self.infeasible
+
+    def _offer(self, schedule: Schedule | None) -> None:
+        if schedule is None or schedule.peak_bytes > self.memory_bytes:
+            return
+        if self.found is None or schedule.cost < self.found.cost:
+            self.found = schedule
+
+    def _take(self, outcome: backward.Outcome) -> None:
+        self.bound = max(self.bound, outcome.bound_cost)
+        self.infeasible, self.stuck = self.infeasible or outcome.infeasible, outcome.stuck
+        if outcome.loads is not None:
+            self._offer(complete(self.problem, outcome.loads))
+
+    def _exact(self, rounds: tuple[tuple[int, int], ...]) -> None:
+        self._take(backward.optimized(self.problem, self.memory_bytes, self.found, self.until, rounds))
+
+    def _anneal(self, exact: bool) -> None:
+        """As `anneal` by itself; from a plan that the exact search reaches where that finds none."""
+        self._offer(annealed(self.problem, self.memory_bytes, self.options))
+        if self.found is not None or not exact:
+            return
+        self._take(backward.reached(self.problem, self.memory_bytes, self.until))
+        if self.found is None or self._settled():
+            return
+        loads = loads_of(self.found)
+        seconds = self.options.time_limit_s / 2
+        tables = Tables(self.problem)
+        self._offer(search(tables, self.memory_bytes, loads, seconds, self.until, self.options.seed))
+
+    def _solve(self) -> None:
+        """The CP-SAT model with the time that is left."""
+        left = self.until - time.monotonic()
+        if left < LEAST_S:
+            return
+        from daypack.planners.cpsat_model import solve  # brings the solver along: most of a second
+
+        options = self.options
+        outcome = solve(self.problem, self.memory_bytes, self.found, left, options.threads, options.seed)
+        self.bound = max(self.bound, outcome.bound_cost)
+        self.infeasible = self.infeasible or outcome.infeasible
+        if outcome.loads is not None:
+            try:
+                self._offer(complete(self.problem, outcome.loads))
+            except ProblemError:
+                return  # the model relaxes what flash holds: not every solution is a plan

@@ -1,0 +1,181 @@
+"""Exact search for small problems without paging: optimal plans, bounds on the cost, budgets refuted.
+
+A plan is read from its end (``native/backward.c``). The state between two instructions is the set of values
+still to be used. Undoing the computation of ``y`` replaces ``y`` in the set by its operands, and needs room
+for the set, ``y``, its operands and its workspace at once. Laws, with ``cost(below S)`` the cost of every
+node once that S is made from, S included:
+
+1. *The state is the set.* A plan's cost before a moment is at least ``cost(below S)``, so what is counted is
+   the extra cost over that. Undoing ``y`` adds ``cost(y)`` to it if something in the set is made from ``y``
+   (then ``y`` must be computed once more, earlier), nothing otherwise.
+2. *Settling.* If nothing in S is made from ``y`` and its operands that are not in S are together not larger
+   than ``y``, undoing ``y`` now is as good as at any time: let a plan do it later. Move it here, and leave
+   out later on what undoes a value that is no longer in the set. At every moment between, the set has lost
+   ``y`` and gained at most those operands; nothing made from ``y`` is undone any more. (Not applied where
+   it adds a value that another node overwrites: the order would then matter.)
+3. *Parts bound the whole.* For T within S, whatever completes S completes T when what T does not need is
+   left out; each node then runs at most as often, and those below T at least once. So the least extra cost
+   of T is a lower bound of S's: that of single values and of pairs steers the search (A*). A value that
+   cannot be had by itself proves that no plan fits.
+
+Best-first in extra cost: the first end is optimal, and the cheapest state still open bounds every plan.
+Deviation from the house rule that exact models go to OR-tools: docs/adr/0009.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+from daypack.planners.backward_state import MOST_NODES, Backward, Verdict
+from daypack.planners.finish import CLOSE
+from daypack.planners.plan import Instruction
+from daypack.planners.problem import Problem
+from daypack.planners.schedule import Schedule
+
+ROUNDS = ((0, 100_000), (2_000, 400_000), (20_000, 4_000_000), (100_000, 20_000_000))
+"""States for each pair of values and for the whole, round by round: 0.1, 3, 30, 200 s; 70 bytes a state."""
+PAIR_SHARE = 0.5
+"""Of the time left that a round's pairs may take."""
+REACH_STATES = 2_000_000
+CHUNK = 20_000
+"""States between two looks at the clock."""
+PAIR_NODES = 160
+"""Above this the pairs are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The loads of a plan if one was found; no plan costs less than ``bound_cost``; whether none fits.
+
+    ``stuck`` is a node that nothing can compute within the budget, where that is the proof.
+    """
+
+    loads: tuple[Instruction, ...] | None
+    bound_cost: float
+    infeasible: bool
+    stuck: int | None = None
+
+
+def applies(problem: Problem) -> bool:
+    """Whether the search knows all that the problem has: nothing pageable, not too many nodes."""
+    paged = problem.paging is not None and problem.paging.pageable
+    computes = any(not problem.is_source(node.id) for node in problem.nodes)
+    return computes and not paged and len(problem.nodes) <= MOST_NODES
+
+
+def whole(problem: Problem) -> list[int]:
+    """Where a plan ends: what is kept, and every node that nothing reads."""
+    return [
+        node.id
+        for node in problem.nodes
+        if node.id in problem.keep or (not problem.users[node.id] and not problem.is_source(node.id))
+    ]
+
+
+def reached(
+    problem: Problem, memory_bytes: int, until: float = math.inf, states: int = REACH_STATES
+) -> Outcome:
+    """Any plan within the budget, whatever it costs, or the proof that there is none."""
+    base = sum(node.cost for node in problem.nodes)
+    search = Backward(problem, memory_bytes, states)
+    stuck = _stuck(search, states // 20, until)
+    if stuck is not None:
+        return Outcome(None, base, True, stuck)
+    search.begin(whole(problem), greedy=True)
+    verdict = _run(search, until)
+    loads = tuple(search.loads()) if verdict is Verdict.FOUND else None
+    return Outcome(loads, base, verdict is Verdict.EXHAUSTED)
+
+
+def _stuck(search: Backward, states: int, until: float) -> int | None:
+    """The first node that cannot be computed by itself."""
+    for node in search.problem.nodes:
+        if search.problem.is_source(node.id):
+            continue
+        search.begin({node.id, *_resident(search.problem)}, most_states=states, greedy=True)
+        if _run(search, until) is Verdict.EXHAUSTED:
+            return node.id
+        if time.monotonic() >= until:
+            break
+    return None
+
+
+def _resident(problem: Problem) -> list[int]:
+    """Kept sources: in every set of every search."""
+    return [value for value in problem.keep if problem.is_source(value)]
+
+
+def optimized(
+    problem: Problem,
+    memory_bytes: int,
+    best: Schedule | None,
+    until: float = math.inf,
+    rounds: tuple[tuple[int, int], ...] = ROUNDS,
+) -> Outcome:
+    """The optimal plan if it is cheaper than ``best`` and found in time; a bound in any case."""
+    base = sum(node.cost for node in problem.nodes)
+    limit = math.inf if best is None else max(0.0, best.cost * (1 - CLOSE) - base)
+    bound, pairs = 0.0, None
+    for pair_states, states in rounds:
+        search = Backward(problem, memory_bytes, states)
+        if pair_states:
+            pairs = pairs or Pairs(problem)
+            now = time.monotonic()
+            pairs.improve(search, pair_states, limit, now + PAIR_SHARE * (until - now))
+        search.begin(whole(problem), limit)
+        verdict = _run(search, until)
+        if verdict is Verdict.EXHAUSTED:
+            return Outcome(None, base if math.isinf(limit) else base + limit, math.isinf(limit))
+        if verdict is Verdict.FOUND:
+            return Outcome(tuple(search.loads()), base + search.extra, False)
+        bound = max(bound, search.bound)
+        if time.monotonic() >= until:
+            break
+    return Outcome(None, base + bound, False)
+
+
+def _run(search: Backward, until: float) -> Verdict:
+    verdict = search.run(CHUNK)
+    while verdict is Verdict.AGAIN and time.monotonic() < until:
+        verdict = search.run(CHUNK)
+    return verdict
+
+
+class Pairs:
+    """What two values in memory at one moment cost extra at least, improved from round to round."""
+
+    def __init__(self, problem: Problem) -> None:
+        count = len(problem.nodes)
+        self._extra = [[0.0] * count for _ in range(count)]
+        self._open = [
+            (low, high)
+            for high in range(count)
+            for low in (high, *range(high))
+            if count <= PAIR_NODES or low == high
+            if not problem.is_source(low) and not problem.is_source(high)
+        ]
+        self._resident = _resident(problem)
+
+    def improve(self, search: Backward, states: int, limit: float, until: float) -> None:
+        """Search for each pair that is not exact yet, with what is known of the others; into ``search``."""
+        for low, row in enumerate(self._extra):
+            search.pair[low] = row
+        still_open: list[tuple[int, int]] = []
+        for low, high in self._open:
+            known = max(search.pair[low, low], search.pair[high, high], search.pair[low, high])
+            if known >= limit or time.monotonic() >= until:
+                still_open.append((low, high))
+                continue
+            search.begin({low, high, *self._resident}, limit, states)
+            verdict = search.run(states)
+            if verdict is Verdict.EXHAUSTED:
+                extra = limit
+            else:
+                extra = search.extra if verdict is Verdict.FOUND else search.bound
+            if verdict not in (Verdict.EXHAUSTED, Verdict.FOUND):
+                still_open.append((low, high))
+            search.pair[low, high] = search.pair[high, low] = max(known, extra)
+        self._open = still_open
+        self._extra = search.pair.tolist()

@@ -1,0 +1,50 @@
+"""The answer to a budget that nothing was found to fit: what would do, what is proven not to, and why.
+
+A fast planner's smallest budget comes first; where the exact search applies (`backward`) it closes in from
+both sides: a budget that it meets is smaller, one that it refutes raises the bound.
+"""
+
+from __future__ import annotations
+
+import time
+
+from daypack.planners.anneal_state import Tables
+from daypack.planners.backward import applies, reached
+from daypack.planners.bounds import forced_by
+from daypack.planners.finish import PRECISION
+from daypack.planners.infeasible import PlanInfeasible
+from daypack.planners.portfolio import met_or_refused
+from daypack.planners.problem import Problem
+from daypack.planners.schedule import Schedule, complete
+
+STATES = 300_000
+"""For each budget that is tried."""
+
+
+def met_or_explained(
+    problem: Problem, memory_bytes: int, until: float, *, refuted: bool = False, stuck: int | None = None
+) -> Schedule:
+    """A schedule within the budget if the fast planners have one after all; else `PlanInfeasible`.
+
+    ``refuted`` and ``stuck`` say what is known already: no plan fits, this node being the reason.
+    """
+    try:
+        return met_or_refused(Tables(problem), memory_bytes)
+    except PlanInfeasible as error:
+        found = error
+    bound, smallest, forced = found.bound_bytes, found.smallest_feasible_bytes, found.forced_by
+    if refuted and memory_bytes >= bound:
+        bound = memory_bytes + 1
+        forced = forced if stuck is None else forced_by(problem, stuck)
+    low = max(bound, memory_bytes + 1)
+    while applies(problem) and smallest - low > max(smallest // PRECISION, 1) and time.monotonic() < until:
+        middle = (low + smallest) // 2
+        outcome = reached(problem, middle, until, STATES)
+        if outcome.loads is not None:
+            smallest = complete(problem, outcome.loads).peak_bytes
+            continue
+        low = middle + 1
+        if outcome.infeasible:
+            bound = low
+            forced = forced if outcome.stuck is None else forced_by(problem, outcome.stuck)
+    raise PlanInfeasible(memory_bytes, smallest, bound, forced)
