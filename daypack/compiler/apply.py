@@ -126,24 +126,26 @@ def apply_plan(
     (`planners.overlap` makes it so).
     """
 
-    def placed(plan: Plan) -> _Placement:
-        return _Placement.of(window, projection, plan, workspaces)
-
-    problem = projection.problem
-    placement = placed(lean(problem, plan))
+    leanest = lean(projection.problem, plan)
+    placement = _Placement.of(window, projection, leanest, workspaces)
     buffers = placement.buffers()
     layout = near_load(buffers, capacity_bytes=capacity_bytes)
     validate_layout(buffers, layout)
     if memory_bytes is not None and (capacity_bytes is None or layout.total_bytes <= capacity_bytes):
-        earliest = earliest_fetches(placement.plan, placement.lives, placement.room(layout))
-        earlier = placed(fetched_earlier(problem, placement.plan, memory_bytes, earliest))
-        layout = earlier.same_places(placement, layout)
-        latest = latest_stores(earlier.plan, earlier.lives, earlier.room(layout))
-        later = placed(stored_later(problem, earlier.plan, memory_bytes, latest))
-        layout = later.same_places(earlier, layout)
-        placement = later
+        placement, layout = _spread(placement, layout, memory_bytes)
         validate_layout(placement.buffers(), layout)
     return placement.applied(layout)
+
+
+def _spread(placement: _Placement, layout: Layout, memory_bytes: int) -> tuple[_Placement, Layout]:
+    """Page-ins earlier and page-outs later, with every array where it is."""
+    problem = placement.projection.problem
+    earliest = earliest_fetches(placement.plan, placement.lives, placement.room(layout))
+    earlier = placement.with_plan(fetched_earlier(problem, placement.plan, memory_bytes, earliest))
+    layout = earlier.same_places(placement, layout)
+    latest = latest_stores(earlier.plan, earlier.lives, earlier.room(layout))
+    later = earlier.with_plan(stored_later(problem, earlier.plan, memory_bytes, latest))
+    return later, later.same_places(earlier, layout)
 
 
 @dataclass(slots=True)
@@ -172,6 +174,10 @@ class _Placement:
         made.moves = moves_of(window, projection, plan, lives, memory, uses)
         made._rows(uses, made.moves)
         return made
+
+    def with_plan(self, plan: Plan) -> _Placement:
+        """The rows of another order of the same transfers."""
+        return _Placement.of(self.window, self.projection, plan, self.workspaces)
 
     def applied(self, layout: Layout) -> Applied:
         """The instructions with everything in its place."""

@@ -113,7 +113,7 @@ def near_load(
     goal = int(NEAR * load)
     if capacity_bytes is not None:
         goal = max(load, min(goal, capacity_bytes))
-    offsets = best_first_fit(columns, goal)
+    offsets = best_first_fit(columns, load)
     if _total(columns, offsets) > goal:
         offsets = _eject(columns, offsets, goal, visits, seed)
     return make_layout(buffers, offsets)
@@ -163,7 +163,7 @@ def _total(columns: Columns, offsets: Longs) -> int:
     return int((offsets + columns.size).max(initial=0))
 
 
-def make_layout(buffers: Sequence[Buffer], offsets: Longs) -> Layout:
+def make_layout(buffers: Sequence[Buffer], offsets: Longs | Sequence[int]) -> Layout:
     """Offsets with the figures that belong to them."""
     ends = [int(offset) + buffer.size_bytes for buffer, offset in zip(buffers, offsets, strict=True)]
     bound = max_load(columns_of(buffers, 1))

@@ -6,10 +6,10 @@ No step changes what is computed, or in what order, or what is moved:
   another place than it began in. It begins on flash instead, read before everything else.
 - `lean`: every transfer where it takes least memory: page-ins just before the first use, removals just after
   the last. Lives are then as short as can be, which is when a layout of them has the fewest gaps;
-- `fetched_earlier` and `stored_later`: what `overlapped` does, each by itself and within bounds that say from
-  where to where a transfer's place in the arena is free;
-- `overlapped`: page-ins move up, as far as the memory allows and as it can help; page-outs that write move
-  down, so that their memory is not wanted before they are done. Page-ins keep their order.
+- `fetched_earlier`: page-ins move up, as far as the memory allows and as it can help. They keep their order;
+- `stored_later`: page-outs that write move down, so that their memory is not wanted before they are done.
+
+The last two take bounds, which say from where to where a transfer's place in the arena is free (`room`).
 
 Durations are the problem's costs (`planners.cost`); they only say how far is far enough.
 """
@@ -91,19 +91,14 @@ def lean(problem: Problem, plan: Plan) -> Plan:
     return replace(plan, sequence=tuple(sequence), peak_bytes=peak_bytes(problem, sequence))
 
 
-def overlapped(problem: Problem, plan: Plan, memory_bytes: int) -> Plan:
-    """The plan with page-ins earlier and page-outs later, within the memory. Its cost stays what it was.
-
-    `problem` may be priced otherwise than the plan's own: its costs are taken as durations.
-    """
-    return stored_later(problem, fetched_earlier(problem, plan, memory_bytes), memory_bytes)
-
-
 def fetched_earlier(
     problem: Problem, plan: Plan, memory_bytes: int, earliest: Mapping[int, int] | None = None
 ) -> Plan:
-    """The plan with page-ins earlier. `earliest[position]`: how many of the plan's instructions a page-in has
-    to leave before it."""
+    """The plan with page-ins earlier, within the memory. Its cost stays what it was.
+
+    `earliest[position]`: how many of the plan's instructions a page-in has to leave before it. `problem` may
+    be priced otherwise than the plan's own: its costs are taken as durations.
+    """
     if not _has(plan, Op.PAGE_IN):
         return plan
     sequence = _earlier(problem, plan.sequence, memory_bytes, earliest or {})
@@ -113,8 +108,10 @@ def fetched_earlier(
 def stored_later(
     problem: Problem, plan: Plan, memory_bytes: int, latest: Mapping[int, int] | None = None
 ) -> Plan:
-    """The plan with page-outs that write later. `latest[position]`: the instruction that a page-out has to
-    stay before."""
+    """The plan with page-outs that write later, within the memory, as `fetched_earlier`.
+
+    `latest[position]`: the instruction that a page-out has to stay before.
+    """
     if not _has(plan, Op.PAGE_OUT):
         return plan
     sequence = _later(problem, plan.sequence, memory_bytes, latest or {})
