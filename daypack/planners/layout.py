@@ -24,8 +24,8 @@ Longs = NDArray[np.int64]
 
 NEAR = 1.01
 """A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
-TRIES, VISITS = 5, 40_000_000
-"""Capacities that `near_load` tries at most, and the work for each: about 0.4 s."""
+TRIES, VISITS = 4, 80_000_000
+"""Capacities that `near_load` tries at most, and the work for each: somewhat below a second."""
 CLOSE = 1.002
 """Capacities nearer to each other than this are not told apart."""
 

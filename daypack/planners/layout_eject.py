@@ -11,9 +11,7 @@ A run is limited in work, never in time, so a seed always finds the same layout.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +20,38 @@ from daypack.planners.layout import Columns
 from daypack.planners.native import library, longs, structure
 
 Longs = NDArray[np.int64]
-Doubles = NDArray[np.float64]
 
 MAX_PAIRS = 30_000_000
 """Pairs of buffers alive together above which the search is not tried: their list takes 8 bytes a pair."""
 
-TASTES = ((1.0, 1.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.5), (0.0, 1.0, 1.0))
-"""Exponents: of size in the first weights; of size and of length in what says who comes first."""
 
-GROWTHS = (2, 16)
-"""64ths by which the weight of a buffer grows when it takes others out."""
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What a run takes for hard.
+
+    Exponents of size in the first weights, and of size and of length in what says who comes first; the 64ths
+    by which the weight of a buffer grows when it takes others out; whether the run begins with what lies
+    within the capacity in a layout that is known, or with nothing.
+    """
+
+    heavy: float
+    large: float
+    long: float
+    growth: int
+    warm: bool = False
+
+
+TASTES = (
+    Taste(1.0, 1.0, 0.0, 16),
+    Taste(1.0, 1.0, 0.5, 16),
+    Taste(1.0, 1.0, 0.5, 2, warm=True),
+    Taste(0.0, 1.0, 0.0, 16),
+    Taste(1.0, 1.0, 0.0, 16, warm=True),
+    Taste(0.0, 0.0, 1.0, 16),
+    Taste(1.0, 1.0, 0.0, 2),
+    Taste(0.0, 1.0, 0.0, 2),
+)
+"""In the order of their success on traced steps."""
 
 JITTER = 0.3
 """Share by which weights and priorities differ from run to run."""
@@ -63,17 +83,17 @@ def neighbours(columns: Columns) -> Neighbours | None:
 def ejected(
     columns: Columns, near: Neighbours, begin: Longs, capacity: int, max_visits: int, seed: int
 ) -> Longs | None:
-    """Offsets within the capacity, which is at least the load; None if the work did not do.
+    """Offsets within the capacity, which is at least every size; None if the work did not do.
 
-    Half of the runs begin with nothing placed, half with what lies within the capacity in the layout `begin`.
-    `max_visits` counts looks at a neighbour, of which some hundred million take a second.
+    `begin` is a layout that is known. `max_visits` counts looks at a neighbour, of which some hundred million
+    take a second.
     """
-    runs = 2 * len(TASTES) * len(GROWTHS)
-    for number, (weight, priority, growth) in enumerate(islice(_runs(columns, seed), runs)):
-        offsets = longs(len(columns.size)) if number % 2 == 0 else begin.copy()
-        placed = (columns.size == 0) | (number % 2 == 1) & (begin + columns.size <= capacity)
-        search = _search(columns, near, capacity, (weight, priority, growth, number), offsets, placed)
-        if not _run(search, max_visits // runs):
+    rng = np.random.default_rng(seed)
+    for taste in TASTES:
+        offsets = begin.copy() if taste.warm else longs(len(columns.size))
+        placed = (columns.size == 0) | taste.warm & (begin + columns.size <= capacity)
+        search = _search(columns, near, capacity, taste, offsets, placed, rng)
+        if not _run(search, max_visits // len(TASTES)):
             return offsets
     return None
 
@@ -89,21 +109,30 @@ def _search(
     columns: Columns,
     near: Neighbours,
     capacity: int,
-    taste: tuple[Longs, Doubles, int, int],
+    taste: Taste,
     offsets: Longs,
     placed: NDArray[np.bool_],
+    rng: np.random.Generator,
 ) -> ctypes.Structure:
     """``struct eject``."""
     count = len(columns.size)
-    weight, priority, growth, number = taste
+    lives = columns.upper - columns.lower
+    size = columns.size / max(1, columns.size.max(initial=1))
+    length = lives / max(1, lives.max(initial=1))
+    jitter = 1 + JITTER * rng.random(count)
     return structure(
-        {"buffers": count, "capacity": capacity, "seed": number + 1, "growth": growth},
+        {
+            "buffers": count,
+            "capacity": capacity,
+            "seed": int(rng.integers(1, 2**31)),
+            "growth": taste.growth,
+        },
         {
             "size": columns.size,
             "near_start": near.start,
             "near_list": near.list,
-            "priority": priority,
-            "weight": weight,
+            "priority": size**taste.large * length**taste.long * jitter,
+            "weight": 1 + np.floor(20 * size**taste.heavy * jitter).astype(np.int64),
             "placed": placed.astype(np.uint8),
             "offsets": offsets,
             "waiting": longs(count),
@@ -111,17 +140,3 @@ def _search(
             "event_weight": longs(2 * count),
         },
     )
-
-
-def _runs(columns: Columns, seed: int) -> Iterator[tuple[Longs, Doubles, int]]:
-    """First weights, priorities and growths, for ever."""
-    rng = np.random.default_rng(seed)
-    lives = columns.upper - columns.lower
-    size = columns.size / max(1, columns.size.max(initial=1))
-    length = lives / max(1, lives.max(initial=1))
-    while True:
-        for growth, (heavy, large, long) in product(GROWTHS, TASTES):
-            for _ in range(2):
-                jitter = 1 + JITTER * rng.random(len(size))
-                weight = 1 + np.floor(20 * size**heavy * jitter).astype(np.int64)
-                yield weight, size**large * length**long * jitter, growth
