@@ -2,13 +2,15 @@
 
 The planner speaks of nodes; here every array gets its place. A node's stay in memory is one buffer, which an
 overwriting node continues; a node with several arrays has one row of the layout for each, which ends at its
-own last use. The layout is judged by `planners.validate` before anything is emitted. Transfers run beside the
-kernels: a wait stands before the first instruction that uses what a fetch fills or changes what a store
-writes out.
+own last use. The layout is made for the shortest lives that the plan allows; then transfers spread in time,
+each as far as its place in the arena is free. The layout is judged by `planners.validate` before anything is
+emitted. Transfers run beside the kernels: a wait stands before the first instruction that uses what a fetch
+fills or changes what a store writes out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,14 +18,18 @@ from daypack.compiler.project import Projection, padded
 from daypack.compiler.transfers import Memory, Move, Moves, moves_of
 from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
-from daypack.planners.layout import Buffer, fit, lay_out
+from daypack.planners.layout import Buffer, Layout, make_layout, near_load
 from daypack.planners.lifetimes import Lifetimes, lifetimes
+from daypack.planners.overlap import fetched_earlier, lean, stored_later
 from daypack.planners.plan import Op, Plan
+from daypack.planners.room import Room, earliest_fetches, latest_stores
 from daypack.planners.validate import validate_layout
 from daypack.runtime import plan_file as pf
 
-LAYOUT_SECONDS, LAYOUT_REACH = 3.0, 1.05
-"""How long a layout within the capacity is searched for, and by how much the first may be larger."""
+Key = tuple[int, int, int, int]
+"""A row of the layout whatever the order of transfers: kind, two numbers of that kind, how many before it."""
+
+_PART, _SPACE, _SATELLITE = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,10 @@ class Applied:
 
     A state item without an offset is paged: the stream reads and writes it. `resident`: weights items that
     the setup loads. `stream` is the window's instructions, in which transfers still lack their place in the
-    file; `instructions` gives it to them.
+    file; `instructions` gives it to them. `plan` is what they carry out: the plan given, transfers moved.
     """
 
+    plan: Plan
     offsets: Mapping[int, int]
     arena_bytes: int
     max_load_bytes: int
@@ -109,16 +116,36 @@ def apply_plan(
     plan: Plan,
     workspaces: list[tuple[int, ...]],
     capacity_bytes: int | None = None,
+    memory_bytes: int | None = None,
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
 
-    A layout within `capacity_bytes` is searched for some seconds; the arena may be larger all the same.
-    Every source that is resident at the start of the plan stays where it is to the end (`planners.overlap`
-    makes it so).
+    A layout near the load and within `capacity_bytes` is searched for; the arena may be larger all the same.
+    Transfers spread within the arena and over `memory_bytes`, counted as the problem counts; None: not
+    at all. Every source that is resident at the start of the plan stays where it is to the end
+    (`planners.overlap` makes it so).
     """
-    lives = lifetimes(projection.problem, plan)
-    placement = _Placement(window, projection, plan, workspaces, lives, Memory(window, projection))
-    return placement.run(capacity_bytes)
+
+    leanest = lean(projection.problem, plan)
+    placement = _Placement.of(window, projection, leanest, workspaces)
+    buffers = placement.buffers()
+    layout = near_load(buffers, capacity_bytes=capacity_bytes)
+    validate_layout(buffers, layout)
+    if memory_bytes is not None and (capacity_bytes is None or layout.total_bytes <= capacity_bytes):
+        placement, layout = _spread(placement, layout, memory_bytes)
+        validate_layout(placement.buffers(), layout)
+    return placement.applied(layout)
+
+
+def _spread(placement: _Placement, layout: Layout, memory_bytes: int) -> tuple[_Placement, Layout]:
+    """Page-ins earlier and page-outs later, with every array where it is."""
+    problem = placement.projection.problem
+    earliest = earliest_fetches(placement.plan, placement.lives, placement.room(layout))
+    earlier = placement.with_plan(fetched_earlier(problem, placement.plan, memory_bytes, earliest))
+    layout = earlier.same_places(placement, layout)
+    latest = latest_stores(earlier.plan, earlier.lives, earlier.room(layout))
+    later = earlier.with_plan(stored_later(problem, earlier.plan, memory_bytes, latest))
+    return later, later.same_places(earlier, layout)
 
 
 @dataclass(slots=True)
@@ -129,30 +156,73 @@ class _Placement:
     workspaces: list[tuple[int, ...]]
     lives: Lifetimes
     memory: Memory
+    moves: Moves
     rows: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     part: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])  # buffer, part → row
     space: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
     beside: dict[int, int] = field(default_factory=dict[int, int])  # satellite → row
     at_time: dict[int, dict[int, int]] = field(default_factory=dict[int, dict[int, int]])
 
-    def run(self, capacity_bytes: int | None) -> Applied:
-        uses = self._last_uses()
-        moves = moves_of(self.window, self.projection, self.plan, self.lives, self.memory, uses)
-        self._rows(uses, moves)
-        buffers = [Buffer(n, low, high, size) for n, (low, high, size) in enumerate(self.rows)]
-        layout = lay_out(buffers)
-        reach = LAYOUT_REACH * (capacity_bytes or 0)
-        if (
-            capacity_bytes is not None
-            and layout.max_load_bytes <= capacity_bytes < layout.total_bytes <= reach
-        ):
-            layout = fit(buffers, capacity_bytes=capacity_bytes, time_limit_s=LAYOUT_SECONDS)
-        validate_layout(buffers, layout)
-        stream = _Stream(self, layout.offsets, moves).run()
+    @classmethod
+    def of(
+        cls, window: Window, projection: Projection, plan: Plan, workspaces: list[tuple[int, ...]]
+    ) -> _Placement:
+        """The rows of a plan."""
+        lives, memory = lifetimes(projection.problem, plan), Memory(window, projection)
+        made = cls(window, projection, plan, workspaces, lives, memory, Moves({}, {}, frozenset(), 0))
+        uses = made._last_uses()
+        made.moves = moves_of(window, projection, plan, lives, memory, uses)
+        made._rows(uses, made.moves)
+        return made
+
+    def with_plan(self, plan: Plan) -> _Placement:
+        """The rows of another order of the same transfers."""
+        return _Placement.of(self.window, self.projection, plan, self.workspaces)
+
+    def applied(self, layout: Layout) -> Applied:
+        """The instructions with everything in its place."""
+        stream = _Stream(self, layout.offsets, self.moves).run()
         offsets, resident = self._ends(layout.offsets)
         return Applied(
-            offsets, layout.total_bytes, layout.max_load_bytes, moves.swap_bytes, resident, tuple(stream)
+            self.plan,
+            offsets,
+            layout.total_bytes,
+            layout.max_load_bytes,
+            self.moves.swap_bytes,
+            resident,
+            tuple(stream),
         )
+
+    def buffers(self) -> list[Buffer]:
+        """The rows as a layout wants them."""
+        return [Buffer(n, low, high, size) for n, (low, high, size) in enumerate(self.rows)]
+
+    def room(self, layout: Layout) -> Room:
+        """Where the rows lie, and which of them belong to a stay."""
+        rows_of: dict[int, list[int]] = {}
+        for (buffer, _), row in self.part.items():
+            rows_of.setdefault(buffer, []).append(row)
+        return Room(self.rows, layout.offsets, rows_of)
+
+    def same_places(self, other: _Placement, layout: Layout) -> Layout:
+        """The layout of another order of the same transfers, with every row where it was there."""
+        places = dict(zip(other.keys(), layout.offsets, strict=True))
+        return make_layout(self.buffers(), [places[key] for key in self.keys()])
+
+    def keys(self) -> list[Key]:
+        """A name for each row that does not depend on when transfers are done."""
+        opened = self._opened()
+        named = {
+            row: (_PART, self.memory.root(opened[buffer]), part) for (buffer, part), row in self.part.items()
+        }
+        named |= {row: (_SPACE, self.plan.sequence[time].id, k) for (time, k), row in self.space.items()}
+        named |= {row: (_SATELLITE, item, 0) for item, row in self.beside.items()}
+        seen: Counter[tuple[int, int, int]] = Counter()
+        keys: list[Key] = []
+        for row in range(len(self.rows)):
+            keys.append((*named[row], seen[named[row]]))
+            seen[named[row]] += 1
+        return keys
 
     def call(self, node: int) -> Call:
         return self.window.calls[self.projection.call_of[node]]

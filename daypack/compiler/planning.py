@@ -21,7 +21,7 @@ from daypack.planners.bounds import infeasible
 from daypack.planners.cost import CostModel, Objective, Transfers
 from daypack.planners.exchange import named, problem_text
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
-from daypack.planners.overlap import overlapped, settled
+from daypack.planners.overlap import settled
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.problem import Problem
 from daypack.planners.validate import validate_plan
@@ -29,8 +29,8 @@ from daypack.runtime.budget import engine_overhead_bytes
 
 NO_BUDGET = 2**61
 LAYOUT_TRIES = 6
-SPREADS = (1.0, 0.5, 0.0)
-"""Shares of the free memory that transfers may take to overlap with computing, tried in turn."""
+SPREAD = 1.0
+"""Share of the memory that a plan leaves free over which transfers spread to overlap with computing."""
 DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
 """Most that a plan is searched for, and what each node of its problem is worth."""
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
@@ -223,8 +223,8 @@ def _plan_within(
 ) -> tuple[Priced, Applied, int]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
-    Transfers are spread over the memory that the plan leaves free. Where a layout is larger than its plan
-    said, they are spread less, and then the plan is made again for less by that factor.
+    Transfers are spread over the memory that plan and layout leave free. Where a layout is larger than its
+    plan said, the plan is made again for less by that factor.
     """
     problem = projection.problem
     budget_bytes = options.memory_bytes or NO_BUDGET
@@ -235,21 +235,15 @@ def _plan_within(
     for _ in range(LAYOUT_TRIES):
         planner = _Planner(target, options.plan_seconds)
         priced = plan_within_limits(model, options.objective, limits, target, planner)
-        arena_bytes = 0
-        for plan in _spreads(problem, priced.plan, target):
-            applied = apply_plan(window, projection, plan, spaces, capacity)
-            arena_bytes = applied.arena_bytes
-            if arena_bytes <= capacity:
-                return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied, target
-        total = arena_bytes + beside
-        target = beside + (target - beside) * capacity // arena_bytes
+        free_bytes = budget_bytes - priced.plan.peak_bytes
+        memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
+        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes)
+        if applied.arena_bytes <= capacity:
+            measure = model.measure(applied.plan.sequence)
+            return replace(priced, plan=applied.plan, measure=measure), applied, target
+        total = applied.arena_bytes + beside
+        target = beside + (target - beside) * capacity // applied.arena_bytes
     raise infeasible(problem, budget_bytes, total)
-
-
-def _spreads(problem: Problem, plan: Plan, memory_bytes: int) -> Iterator[Plan]:
-    """The plan with its transfers spread over all, some and none of the memory it leaves free."""
-    for share in SPREADS:
-        yield overlapped(problem, plan, round(plan.peak_bytes + share * (memory_bytes - plan.peak_bytes)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,3 +124,24 @@ def _cut_piece(
         y = int(rng.integers(c + 1, d))
         return [(a, b, c, y), (a, b, y, d)]
     return [piece]
+
+
+def paged_buffers(steps: int, seed: int, *, capacity_bytes: int = 60_000_000) -> list[Buffer]:
+    """The buffers of a step whose weights come and go: few sizes, and a load near the capacity at most times.
+
+    Each step loads a block of one of the sizes of a transformer's arrays, or makes a small array of any size;
+    what is in memory leaves at random when there is no room. Nothing says that a layout as small as the load
+    exists.
+    """
+    rng = np.random.default_rng([seed, steps])
+    sizes = 64 * 1024 * np.array([189, 144, 36, 36, 108, 24, 12])
+    alive: list[tuple[int, int]] = []  # (when it came, bytes)
+    rows: list[tuple[int, int, int]] = []
+    for step in range(steps):
+        size = int(rng.choice(sizes)) if rng.random() < 0.7 else 64 * int(rng.integers(1, 2000))
+        while sum(held for _, held in alive) + size > capacity_bytes:
+            came, held = alive.pop(int(rng.integers(0, len(alive))))
+            rows.append((came, step, held))
+        alive.append((step, size))
+    rows += [(came, steps, held) for came, held in alive]
+    return [Buffer(i, *row) for i, row in enumerate(rows)]

@@ -1,8 +1,9 @@
 """Lifetimes to offsets in one arena: several first-fit orders, the best of them kept.
 
 A buffer lives during ``[lower, upper)``; two buffers whose lives meet must not share a byte. The largest
-sum of sizes alive at once (``max_load_bytes``) bounds every layout from below. On training graphs some
-order usually meets it; tight instances go to `layout_search`.
+sum of sizes alive at once (``max_load_bytes``) bounds every layout from below. Where no order comes near it,
+`near_load` goes on with `layout_eject`, which is for thousands of buffers, and `fit` with `layout_search`,
+which is for hundreds that fill an arena to the brim.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from daypack.planners.native import library, longs, pointer
 from daypack.planners.problem import MAX_BYTES
 
 Longs = NDArray[np.int64]
+
+NEAR = 1.01
+"""A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
+TRIES, VISITS = 4, 80_000_000
+"""Capacities that `near_load` tries at most, and the work for each: somewhat below a second."""
+CLOSE = 1.002
+"""Capacities nearer to each other than this are not told apart."""
 
 
 class LayoutError(SpecError):
@@ -86,6 +94,52 @@ def fit(
     return make_layout(buffers, offsets)
 
 
+def near_load(
+    buffers: Sequence[Buffer],
+    *,
+    capacity_bytes: int | None = None,
+    alignment_bytes: int = 64,
+    visits: int = VISITS,
+    seed: int = 0,
+) -> Layout:
+    """A layout of a traced step: first fit where it is `NEAR` the load and within the capacity, or a search.
+
+    The smallest arena found is the answer, be it above the capacity or not. No clock is read: the same
+    buffers and seed have the same layout everywhere.
+    """
+    check_buffers(buffers, alignment_bytes)
+    columns = columns_of(buffers, alignment_bytes)
+    load = max_load(columns)
+    goal = int(NEAR * load)
+    if capacity_bytes is not None:
+        goal = max(load, min(goal, capacity_bytes))
+    offsets = best_first_fit(columns, load)
+    if _total(columns, offsets) > goal:
+        offsets = _eject(columns, offsets, goal, visits, seed)
+    return make_layout(buffers, offsets)
+
+
+def _eject(columns: Columns, offsets: Longs, goal: int, visits: int, seed: int) -> Longs:
+    """Aim at the goal, then between it and what is known to do."""
+    from daypack.planners.layout_eject import ejected, neighbours
+
+    near = neighbours(columns)
+    if near is None:
+        return offsets
+    low, high = goal, _total(columns, offsets)
+    target = goal
+    for attempt in range(TRIES):
+        found = ejected(columns, near, offsets, target, visits, seed + attempt)
+        if found is None:
+            low = target
+        else:
+            offsets, high = found, _total(columns, found)
+        if high <= CLOSE * low:
+            break
+        target = (low + high) // 2
+    return offsets
+
+
 def _tighten(columns: Columns, offsets: Longs, capacity: int | None, until: float, seed: int) -> Longs:
     """Aim at the capacity, or at the load and then between the load and what is known to do."""
     from daypack.planners.layout_search import Verdict, within
@@ -109,7 +163,7 @@ def _total(columns: Columns, offsets: Longs) -> int:
     return int((offsets + columns.size).max(initial=0))
 
 
-def make_layout(buffers: Sequence[Buffer], offsets: Longs) -> Layout:
+def make_layout(buffers: Sequence[Buffer], offsets: Longs | Sequence[int]) -> Layout:
     """Offsets with the figures that belong to them."""
     ends = [int(offset) + buffer.size_bytes for buffer, offset in zip(buffers, offsets, strict=True)]
     bound = max_load(columns_of(buffers, 1))

@@ -1,19 +1,23 @@
 """A plan → the same plan with its transfers where they overlap with computing, within the same memory.
 
-Neither step changes what is computed, or in what order, or what is moved:
+No step changes what is computed, or in what order, or what is moved:
 
 - `settled`: a source that is in memory when the window begins and later comes back from flash would end in
   another place than it began in. It begins on flash instead, read before everything else.
-- `overlapped`: page-ins move up, as far as the memory allows and as it can help; page-outs that write move
-  down, so that their memory is not wanted before they are done. Page-ins keep their order.
+- `lean`: every transfer where it takes least memory: page-ins just before the first use, removals just after
+  the last. Lives are then as short as can be, which is when a layout of them has the fewest gaps;
+- `fetched_earlier`: page-ins move up, as far as the memory allows and as it can help. They keep their order;
+- `stored_later`: page-outs that write move down, so that their memory is not wanted before they are done.
+
+The last two take bounds, which say from where to where a transfer's place in the arena is free (`room`).
 
 Durations are the problem's costs (`planners.cost`); they only say how far is far enough.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -59,15 +63,63 @@ def _at_the_end(problem: Problem, sequence: Sequence[Instruction]) -> dict[int, 
     return {root: value for root, value in holders.items() if problem.is_source(root)}
 
 
-def overlapped(problem: Problem, plan: Plan, memory_bytes: int) -> Plan:
-    """The plan with page-ins earlier and page-outs later, within the memory. Its cost stays what it was.
-
-    `problem` may be priced otherwise than the plan's own: its costs are taken as durations.
-    """
-    if all(op not in (Op.PAGE_IN, Op.PAGE_OUT) for op, _ in plan.sequence):
-        return plan
-    sequence = _later(problem, _earlier(problem, plan.sequence, memory_bytes), memory_bytes)
+def lean(problem: Problem, plan: Plan) -> Plan:
+    """The plan with every page-in just before its first use and every removal just after the last."""
+    waiting: dict[int, Instruction] = {}
+    kept: list[Instruction] = []  # computes, and page-ins in front of their first use
+    touched: dict[int, int] = {}  # value → the position in `kept` of what touched it last
+    after: dict[int, list[Instruction]] = {}
+    for instruction in plan.sequence:
+        op, value = instruction
+        if op is Op.PAGE_IN:
+            waiting[value] = instruction
+            continue
+        uses = (*problem.nodes[value].operands, value) if op is Op.COMPUTE else (value,)
+        for needed in uses:
+            if needed in waiting:
+                touched[needed] = len(kept)
+                kept.append(waiting.pop(needed))
+        if op is Op.COMPUTE:
+            touched.update((used, len(kept)) for used in uses)
+            kept.append(instruction)
+        else:
+            after.setdefault(touched.get(value, -1), []).append(instruction)
+    sequence = list(after.get(-1, ()))
+    for position, instruction in enumerate(kept):
+        sequence += (instruction, *after.get(position, ()))
+    sequence += waiting.values()  # kept in memory to the end and not used
     return replace(plan, sequence=tuple(sequence), peak_bytes=peak_bytes(problem, sequence))
+
+
+def fetched_earlier(
+    problem: Problem, plan: Plan, memory_bytes: int, earliest: Mapping[int, int] | None = None
+) -> Plan:
+    """The plan with page-ins earlier, within the memory. Its cost stays what it was.
+
+    `earliest[position]`: how many of the plan's instructions a page-in has to leave before it. `problem` may
+    be priced otherwise than the plan's own: its costs are taken as durations.
+    """
+    if not _has(plan, Op.PAGE_IN):
+        return plan
+    sequence = _earlier(problem, plan.sequence, memory_bytes, earliest or {})
+    return replace(plan, sequence=tuple(sequence), peak_bytes=peak_bytes(problem, sequence))
+
+
+def stored_later(
+    problem: Problem, plan: Plan, memory_bytes: int, latest: Mapping[int, int] | None = None
+) -> Plan:
+    """The plan with page-outs that write later, within the memory, as `fetched_earlier`.
+
+    `latest[position]`: the instruction that a page-out has to stay before.
+    """
+    if not _has(plan, Op.PAGE_OUT):
+        return plan
+    sequence = _later(problem, plan.sequence, memory_bytes, latest or {})
+    return replace(plan, sequence=tuple(sequence), peak_bytes=peak_bytes(problem, sequence))
+
+
+def _has(plan: Plan, wanted: Op) -> bool:
+    return any(op is wanted for op, _ in plan.sequence)
 
 
 def _loads(problem: Problem, sequence: Sequence[Instruction]) -> list[int]:
@@ -95,16 +147,20 @@ def _clock(problem: Problem, sequence: Sequence[Instruction]) -> list[float]:
     return [0.0, *accumulate(costs)]
 
 
-def _earlier(problem: Problem, sequence: Sequence[Instruction], memory_bytes: int) -> list[Instruction]:
-    """Move every page-in up to where it should begin, or as far as memory and order allow.
+def _earlier(
+    problem: Problem, sequence: Sequence[Instruction], memory_bytes: int, bounds: Mapping[int, int]
+) -> list[Instruction]:
+    """Move every page-in up to where it should begin, or as far as memory, bounds and order allow.
 
     `fixed` is the sequence without page-ins; each of these stands before one of its instructions.
     """
     fixed: list[int] = []  # positions in the sequence
     ins: list[tuple[int, int]] = []  # (value, the place in `fixed` before which it stands)
+    free: list[int] = []  # the place from which each page-in's own place in the arena is free
     for position, (op, value) in enumerate(sequence):
         if op is Op.PAGE_IN:
             ins.append((value, len(fixed)))
+            free.append(bisect_left(fixed, bounds.get(position, 0)))
         else:
             fixed.append(position)
     every = _loads(problem, sequence)
@@ -114,11 +170,11 @@ def _earlier(problem: Problem, sequence: Sequence[Instruction], memory_bytes: in
     left = [0] * len(problem.nodes)  # the first place after a value was last in memory
     places: list[int] = []
     earliest = seen = 0
-    for (value, place), begin in zip(ins, wanted, strict=True):
+    for (value, place), begin, bound in zip(ins, wanted, free, strict=True):
         for position in fixed[seen:place]:
             left[sequence[position].id] = seen = seen + 1
         size = problem.nodes[value].size_bytes
-        lowest = max(earliest, left[value], begin)
+        lowest = max(earliest, left[value], begin, bound)
         while place > lowest and loads[place - 1] + size <= memory_bytes:
             place -= 1
             loads[place] += size
@@ -147,9 +203,13 @@ def _beginnings(problem: Problem, ins: Sequence[tuple[int, int]], clock: Sequenc
     return found[::-1]
 
 
-def _later(problem: Problem, sequence: Sequence[Instruction], memory_bytes: int) -> list[Instruction]:
-    """Move every page-out that writes down until there was time to write, as memory and order allow."""
+def _later(
+    problem: Problem, sequence: Sequence[Instruction], memory_bytes: int, bounds: Mapping[int, int]
+) -> list[Instruction]:
+    """Move every page-out that writes down until there was time to write, as memory, bounds and order
+    allow."""
     moved = list(sequence)
+    was = list(range(len(moved)))  # the position that each instruction had
     loads = _loads(problem, moved)
     costs = list(instruction_costs(problem, moved))
     for position in reversed(range(len(moved))):
@@ -157,16 +217,18 @@ def _later(problem: Problem, sequence: Sequence[Instruction], memory_bytes: int)
         if op is not Op.PAGE_OUT or not costs[position]:
             continue
         size = problem.nodes[value].size_bytes
+        bound = bounds.get(position, len(moved))
         due = HEADSTART * costs[position]
         while position + 1 < len(moved) and due > 0:
             after, other = moved[position + 1]
-            if other == value or (after is Op.PAGE_OUT and costs[position + 1]):
+            if other == value or (after is Op.PAGE_OUT and costs[position + 1]) or was[position + 1] >= bound:
                 break
             if loads[position + 1] + size > memory_bytes:
                 break
             loads[position] = loads[position + 1] + size
             moved[position], moved[position + 1] = moved[position + 1], moved[position]
             costs[position], costs[position + 1] = costs[position + 1], costs[position]
+            was[position], was[position + 1] = was[position + 1], was[position]
             position += 1
             loads[position] = loads[position - 1]
             due -= problem.nodes[other].cost if after is Op.COMPUTE else 0.0

@@ -45,6 +45,6 @@ def paging(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(planning, "project", functools.partial(project, page_bytes=PAGE_BYTES))
         monkeypatch.setattr(planning, "auto", planner)
-        monkeypatch.setattr(planning, "SPREADS", (1.0,) if spread else (0.0,))
+        monkeypatch.setattr(planning, "SPREAD", 1.0 if spread else 0.0)
 
     return begin

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from daypack.planners.overlap import overlapped, settled
+from daypack.planners.layout import Layout, lay_out, make_layout
+from daypack.planners.lifetimes import Lifetimes, lifetimes
+from daypack.planners.overlap import fetched_earlier, lean, settled, stored_later
 from daypack.planners.plan import Instruction, Op, Plan
 from daypack.planners.problem import Node, NodeKind, Paging, Problem
-from daypack.planners.schedule import complete, resident_at_start
-from daypack.planners.validate import InvalidPlan, validate_plan
+from daypack.planners.room import Room, earliest_fetches, latest_stores
+from daypack.planners.schedule import complete, origin, resident_at_start
+from daypack.planners.validate import InvalidPlan, validate_layout, validate_plan
 from tests.paging.plans import least_memory, page_all
 from tests.planners.generated import problems
 
@@ -22,6 +27,79 @@ def valid(problem: Problem, plan: Plan) -> bool:
     except InvalidPlan:
         return False
     return True
+
+
+def overlapped(problem: Problem, plan: Plan, memory_bytes: int) -> Plan:
+    return stored_later(problem, fetched_earlier(problem, plan, memory_bytes), memory_bytes)
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_the_leanest_plan_is_valid_and_the_same_work_in_no_more_memory(problem: Problem) -> None:
+    plan = page_all(problem, least_memory(problem) + 5)
+    if not valid(problem, plan):
+        return
+    plan = settled(problem, plan)
+    spread = overlapped(problem, plan, plan.peak_bytes + 1000)
+    for given_plan in (plan, spread):
+        leanest = lean(problem, given_plan)
+        validate_plan(problem, leanest, plan.peak_bytes)
+        assert computes(leanest) == computes(plan)
+        assert Counter(leanest.sequence) == Counter(plan.sequence)
+        assert leanest.cost == plan.cost
+        assert lean(problem, leanest).sequence == leanest.sequence
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems(), st.randoms(use_true_random=False))
+def test_transfers_spread_only_where_their_place_is_free(problem: Problem, random: Random) -> None:
+    plan = page_all(problem, least_memory(problem))
+    if not valid(problem, plan):
+        return
+    plan = lean(problem, settled(problem, plan))
+    lives = lifetimes(problem, plan)
+    layout = lay_out(lives.buffers, alignment_bytes=1)
+    memory_bytes = plan.peak_bytes + random.choice((0, 7, 1000))
+    earlier = fetched_earlier(
+        problem, plan, memory_bytes, earliest_fetches(plan, lives, room_of(lives, layout))
+    )
+    lives, layout = same_places(problem, plan, earlier, layout)
+    later = stored_later(
+        problem, earlier, memory_bytes, latest_stores(earlier, lives, room_of(lives, layout))
+    )
+    lives, layout = same_places(problem, earlier, later, layout)
+    validate_layout(lives.buffers, layout, 1)
+    validate_plan(problem, later, memory_bytes)
+
+
+def room_of(lives: Lifetimes, layout: Layout) -> Room:
+    rows = [(b.lower, b.upper, b.size_bytes) for b in lives.buffers]
+    return Room(rows, layout.offsets, {b.id: [b.id] for b in lives.buffers})
+
+
+def same_places(problem: Problem, old: Plan, new: Plan, layout: Layout) -> tuple[Lifetimes, Layout]:
+    """The lives of the new order, each where it was in the old one."""
+    places = dict(zip(names(problem, old), layout.offsets, strict=True))
+    lives = lifetimes(problem, new)
+    return lives, make_layout(lives.buffers, [places[name] for name in names(problem, new)])
+
+
+def names(problem: Problem, plan: Plan) -> list[tuple[str, int, int]]:
+    """What each buffer of a plan is, whatever the order: a source, a stay or a workspace, the how manieth."""
+    lives = lifetimes(problem, plan)
+    what = {buffer: ("stay", origin(problem, value)) for value, buffer in lives.initial.items()}
+    for time, (op, value) in enumerate(plan.sequence):
+        if op in (Op.COMPUTE, Op.PAGE_IN):
+            what.setdefault(lives.operands[time][value], ("stay", origin(problem, value)))
+        scratch = lives.workspace[time]
+        if scratch is not None:
+            what[scratch] = ("workspace", value)
+    seen: Counter[tuple[str, int]] = Counter()
+    found: list[tuple[str, int, int]] = []
+    for buffer in lives.buffers:
+        found.append((*what[buffer.id], seen[what[buffer.id]]))
+        seen[what[buffer.id]] += 1
+    return found
 
 
 @settings(max_examples=300, deadline=None)
