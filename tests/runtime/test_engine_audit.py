@@ -1,4 +1,4 @@
-"""--audit-arena counts what of the arena was written, to the aligned block, and changes no bit of any result."""
+"""--audit-arena counts what of the arena was written, in whole blocks, and changes no bit of any result."""
 
 from __future__ import annotations
 
