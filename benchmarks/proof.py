@@ -2,7 +2,8 @@
 
 `python benchmarks/proof.py` runs all sections, `python benchmarks/proof.py parity-lora time-full` some. Exit
 code 1 if a figure is above its limit. Results go to benchmarks/results/ with date, machine, commit and
-command; `--layers 2` is for trying the script out and keeps nothing unless `--results` says where.
+command; `--layers 2 --budgets 3` is for trying the script out and keeps nothing unless `--results` says
+where.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import jax
+from parity.ablation import ablation_section
 from parity.bodies import bodies_of
 from parity.compare import Parity, compare, relative_losses
 from parity.contenders import Engine, in_turns, jax_worker
 from parity.engine import run_engine, state_file
 from parity.figures import Figure, keep, table
 from parity.kernels import Suite
-from parity.promise import budgets_section, depth_section
+from parity.promise import DEEP, budgets_section, depth_section
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 from parity.specs import FULL, LORA, gpt2
-from parity.workspace import Built, Workspace
+from parity.workspace import BUDGETS, Built, Workspace
 
 from daypack import api
 from daypack.compiler.pipeline import kernel_target
@@ -260,6 +262,8 @@ SECTIONS: dict[str, Section] = {
     "budgets-full-dropout": budgets_section("budgets-full-dropout", FULL, dropout=0.1),
     "depth-lora": depth_section("depth-lora", LORA, 160_000_000, 1.35, None),
     "depth-full": depth_section("depth-full", FULL, 256_000_000, 2.0, 2_100_000_000),
+    "ablation-lora": ablation_section("ablation-lora", LORA, 160_000_000, **DEEP),
+    "ablation-full": ablation_section("ablation-full", FULL, 256_000_000, **DEEP),
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
 }
@@ -270,6 +274,7 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--layers", type=int, default=12, help="fewer, to try the script out")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--budgets", type=int, default=BUDGETS, help="fewer, to try the budgets out")
     parser.add_argument("--work", type=Path, help="where bundles are kept; else a temporary folder")
     parser.add_argument("--results", type=Path, help="where the results are kept")
     given = parser.parse_args()
@@ -282,17 +287,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="daypack-proof-") as temporary:
         folder = given.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        work = Workspace(folder, given.layers, given.steps)
+        work = Workspace(folder, given.layers, given.steps, given.budgets)
         for name in chosen:
             print(f"{name} ...", flush=True)
             found = SECTIONS[name](work, details)
             figures += found
             print("\n".join(table(found)), flush=True)
-    published = given.layers == 12
+    published = (given.layers, given.budgets) == (12, BUDGETS)
     if given.results or published:
         every = len(chosen) == len(SECTIONS)
         title = "proof" if every else "proof-" + ("-".join(chosen) if len(chosen) < 3 else "some")
-        trial = [] if published else ["--layers", str(given.layers), "--steps", str(given.steps)]
+        sizes = ["--layers", str(given.layers), "--steps", str(given.steps), "--budgets", str(given.budgets)]
+        trial = [] if published else sizes
         command = shlex.join(["python", "benchmarks/proof.py", *given.sections, *trial])
         place = given.results or REPOSITORY / "benchmarks" / "results"
         print(f"kept in {keep(place, title, command, figures, details, REPOSITORY)}")

@@ -88,7 +88,10 @@ def keep(
     details: dict[str, Any],
     repository: Path,
 ) -> Path:
-    """Write FOLDER/DATE-TITLE.md and .json; the path of the first. An earlier one of the day is replaced."""
+    """Write FOLDER/DATE-TITLE.md and .json; the path of the first. An earlier one of the day is replaced.
+
+    `details["tables"]`, if there are any, are tables of Markdown by name: they follow the figures.
+    """
     now = datetime.datetime.now(datetime.UTC)
     head = {
         "date": now.strftime("%Y-%m-%d %H:%M UTC"),
@@ -100,11 +103,13 @@ def keep(
     path = folder / f"{now:%Y-%m-%d}-{title}.md"
     record = {**head, "figures": [asdict(f) for f in figures], "details": details}
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
-    path.write_text(_markdown(title, head, figures))
+    path.write_text(_markdown(title, head, figures, details.get("tables", {})))
     return path
 
 
-def _markdown(title: str, head: dict[str, Any], figures: Sequence[Figure]) -> str:
+def _markdown(
+    title: str, head: dict[str, Any], figures: Sequence[Figure], tables: dict[str, list[str]]
+) -> str:
     where = head["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in where["packages"].items())
     lines = [
@@ -117,6 +122,8 @@ def _markdown(title: str, head: dict[str, Any], figures: Sequence[Figure]) -> st
         "",
         *table(figures),
     ]
+    for name, rows in tables.items():
+        lines += ["", f"## {name}", "", *rows]
     return "\n".join(lines) + "\n"
 
 

@@ -13,21 +13,21 @@ from parity.specs import gpt2
 from parity.workspace import Workspace
 
 Section = Callable[[Workspace, dict[str, Any]], list[Figure]]
-BUDGETS, STEPS = 10, 3
+STEPS = 3
 PREDICTED_WITHIN = 0.03
 DEEP = {"batch": 8, "sequence": 128}
 ROUNDS, TURN_STEPS = 3, 3
 
 
 def budgets_section(name: str, method: dict[str, Any], **train: Any) -> Section:
-    """Ten budgets from the smallest feasible to keeping everything: kept, predicted, without a trace."""
+    """Budgets from the smallest feasible to keeping everything: kept, predicted, without a trace."""
 
     def run(work: Workspace, details: dict[str, Any]) -> list[Figure]:
         spec = gpt2(work.ids, work.config, method, **train)
         free = run_under(work, spec, None, STEPS)[1]
         least, refused = smallest_feasible(work, spec)
         runs: list[Ran] = []
-        for budget in between(least, free.peak_rss_bytes, BUDGETS):
+        for budget in between(least, free.peak_rss_bytes, work.budgets):
             runs.append(run_under(work, spec, budget, STEPS)[1])
             print(f"{name}: {runs[-1]}", flush=True)
         details[name] = {"free": asdict(free), "refused": asdict(refused), "runs": rows(runs)}

@@ -12,6 +12,9 @@ from daypack.spec import TrainSpec, to_toml
 from parity.process import Finished, run_measured
 from parity.specs import write_ids
 
+BUDGETS = 10
+"""How many budgets a promise is tried with."""
+
 
 @dataclass(frozen=True)
 class Built:
@@ -25,9 +28,9 @@ class Built:
 class Workspace:
     """A folder with ids and bundles; equal specs are compiled once."""
 
-    def __init__(self, folder: Path, layers: int, steps: int) -> None:
+    def __init__(self, folder: Path, layers: int, steps: int, budgets: int = BUDGETS) -> None:
         self.folder = folder
-        self.layers, self.steps = layers, steps
+        self.layers, self.steps, self.budgets = layers, steps, budgets
         self.ids = write_ids(folder / "ids.jsonl", 50257, 20_000)
         self._built: dict[tuple[str, str | None], Built] = {}
 

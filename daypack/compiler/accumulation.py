@@ -32,7 +32,7 @@ def cheapest(candidates: Sequence[TrainStep], plan: Callable[[TrainStep], Planne
         except BudgetInfeasible as refusal:
             refusals.append(refusal)
             continue
-        if best is not None and planned.priced.cost >= best.priced.cost:
+        if best is not None and planned.price >= best.price:
             break
         best = planned
         if planned.pays_nothing:

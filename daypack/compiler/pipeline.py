@@ -16,6 +16,7 @@ from daypack.compiler.fusion.fuse import fuse
 from daypack.compiler.graph import StepGraph
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.kernels.target import KernelTarget
+from daypack.compiler.means import Means
 from daypack.compiler.passes.canonicalize import canonicalize
 from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
@@ -26,12 +27,13 @@ from daypack.compiler.planning import Options, Planned, plan_window, polished
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
-from daypack.compiler.window import assemble
+from daypack.compiler.window import Window, assemble
 from daypack.devices import Profile
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle
 
-REWRITES: tuple[Callable[[StepGraph], StepGraph], ...] = (
+Pass = Callable[[StepGraph], StepGraph]
+REWRITES: tuple[Pass, ...] = (
     fold,
     cse,
     canonicalize,
@@ -67,10 +69,10 @@ def _quiet(stage: str, fraction: float) -> None:
     """Progress that nobody asked for."""
 
 
-def optimize(graph: StepGraph) -> StepGraph:
+def optimize(graph: StepGraph, passes: Sequence[Pass] = PASSES) -> StepGraph:
     """The traced graph after every pass, fused; verified at every stage."""
     verify(graph, Stage.TRACED)
-    for apply in PASSES:
+    for apply in passes:
         graph = apply(graph)
     verify(graph, Stage.OPTIMIZED)
     fused = fuse(graph)
@@ -78,8 +80,15 @@ def optimize(graph: StepGraph) -> StepGraph:
     return fused
 
 
-def optimize_step(micro: StepGraph, update: StepGraph) -> tuple[StepGraph, StepGraph]:
-    """Both traced graphs of a step after every pass, fused; what is trained in parts is cut alike in both."""
+def optimize_step(
+    micro: StepGraph, update: StepGraph, *, cut_rows: bool = True
+) -> tuple[StepGraph, StepGraph]:
+    """Both traced graphs of a step after every pass, fused; what is trained in parts is cut alike in both.
+
+    Without `cut_rows` every matrix stays whole.
+    """
+    if not cut_rows:
+        return optimize(micro, REWRITES), optimize(update, REWRITES)
     graphs = [micro, update]
     for number, graph in enumerate(graphs):
         verify(graph, Stage.TRACED)
@@ -108,15 +117,22 @@ def plan_step(
 ) -> Planned:
     """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
     tell = on_stage or _quiet
+    window, table = assemble_step(step, profile, options.means, tell)
+    tell("plan", 0.3)
+    return plan_window(step, window, table, profile, options)
+
+
+def assemble_step(
+    step: TrainStep, profile: Profile, means: Means, tell: OnStage = _quiet
+) -> tuple[Window, KernelTable]:
+    """Trace to what is planned: the window, and the kernels that its calls name."""
     tell("trace", 0.0)
     micro, update = trace_micro(step), trace_update(step)
     tell("optimize", 0.1)
-    micro, update = optimize_step(micro, update)
+    micro, update = optimize_step(micro, update, cut_rows=means.cut_rows)
     tell("schedule", 0.2)
     table = KernelTable(kernel_target(profile))
-    window = assemble(step, micro, update, table)
-    tell("plan", 0.3)
-    return plan_window(step, window, table, profile, options)
+    return assemble(step, micro, update, table), table
 
 
 def compile_step(

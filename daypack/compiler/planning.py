@@ -10,6 +10,7 @@ from pathlib import Path
 from daypack.compiler.apply import Applied, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.means import Means
 from daypack.compiler.orders import layer_major
 from daypack.compiler.project import Projection, padded, project
 from daypack.compiler.step import TrainStep
@@ -18,12 +19,13 @@ from daypack.devices import Profile
 from daypack.errors import BudgetInfeasible
 from daypack.planners.auto import auto
 from daypack.planners.bounds import infeasible
-from daypack.planners.cost import CostModel, Objective, Transfers
+from daypack.planners.cost import CostModel, Objective, Saving, Transfers
 from daypack.planners.exchange import named, problem_text
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
 from daypack.planners.overlap import settled
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.problem import Problem
+from daypack.planners.restrict import restricted
 from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
 
@@ -37,7 +39,7 @@ PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
 ENGINE_BYTES, ENGINE_BYTES_A_PHASE = 128_000, 5_000
 """What plan.bin and the engine's executable are taken for before they exist (measured: 154 and 2,400)."""
 SAVING_SHARE = 0.5
-"""Of a limit on written bytes, what the saved state may take before the plan writes anything."""
+"""Of a limit on written bytes, what the saved state may take where it is written from memory."""
 GOOD_ENOUGH = 1.01
 """A plan this near to the cost of keeping everything ends a search: no other way saves more than that."""
 BLOCK_SHARES = (0.05, 0.15)
@@ -53,6 +55,7 @@ class Options:
     `memory_bytes` None: no budget. `limits` are of one step. The state is saved every `save_steps` steps, or
     as seldom as every `latest_save` where a limit on written bytes asks for it. `threads`: those the memory
     account counts. `dump_problem`: a file for the planning problem. `plan_seconds`: what a search may take.
+    `means`: what may be used to keep the budgets.
     """
 
     memory_bytes: int | None = None
@@ -63,14 +66,15 @@ class Options:
     threads: int = 2
     dump_problem: Path | None = None
     plan_seconds: float = PLAN_SECONDS
+    means: Means = field(default_factory=Means)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A step planned but not yet compiled; `priced` has the plan with its modelled figures.
 
-    `saved_bytes` is what the saved state costs a step; `target_bytes` what the planner was given, less than
-    the budget where the layout has gaps.
+    `save_steps`: steps between two savings of the state; `target_bytes`: what the planner was given, less
+    than the budget where the layout has gaps.
     """
 
     step: TrainStep
@@ -80,17 +84,39 @@ class Planned:
     priced: Priced
     applied: Applied
     save_steps: int
-    saved_bytes: int
     target_bytes: int
+    objective: Objective
 
     @property
     def plan(self) -> Plan:
         return self.priced.plan
 
     @property
+    def price(self) -> float:
+        """What plans are compared by: the objective, of which time is counted with transfers beside kernels.
+
+        A search for one plan adds them up instead (`priced.cost`).
+        """
+        return self.priced.measure.seconds if self.objective is Objective.TIME else self.priced.cost
+
+    @property
     def pays_nothing(self) -> bool:
         """Whether the plan costs hardly more than every node once, which no other goes below."""
         return self.priced.cost <= GOOD_ENOUGH * self.priced.nodes_cost
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of the process, with the sizes that the plan's file and the engine are taken for until they
+        exist.
+        """
+        return self.applied.arena_bytes + _beside_arena(self.window, self.projection)
+
+    @property
+    def written_bytes(self) -> int:
+        """To flash in a step, by its transfers and by saving the state."""
+        first = [item for item, _ in self.window.state.values() if item in self.applied.offsets]
+        saved = sum(self.window.items[item].size_bytes for item in first) // self.save_steps
+        return self.applied.moved_bytes(fetch=False) + saved
 
 
 def plan_window(
@@ -110,7 +136,7 @@ def plan_window(
         except BudgetInfeasible as error:
             refusal = refusal or error
             continue
-        if best is None or planned.priced.cost < best.priced.cost:
+        if best is None or planned.price < best.price:
             best = planned
         if best.pays_nothing:
             break
@@ -127,13 +153,13 @@ def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
         again = _plan_order(draft.step, draft.window, draft.table, profile, options, draft.target_bytes)
     except BudgetInfeasible:
         return draft
-    return min(draft, again, key=lambda planned: planned.priced.cost)
+    return min(draft, again, key=lambda planned: planned.price)
 
 
 def _orders(window: Window, options: Options) -> Iterator[Window]:
     """The listed order; where weights may be paged over several micro-steps, also layer-major ones."""
     yield window
-    if len(window.batches) > 1 and options.memory_bytes is not None:
+    if len(window.batches) > 1 and options.memory_bytes is not None and options.means.reorder:
         for share in BLOCK_SHARES:
             yield layer_major(window, int(options.memory_bytes * share))
 
@@ -148,16 +174,14 @@ def _plan_order(
 ) -> Planned:
     """Project, plan, judge and lay out one order; `target_bytes` is a first try below the budget."""
     spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
-    projection, model = _priced_problem(window, table, profile, options, spaces)
+    save_steps = _save_steps(window, options)
+    projection, model = _priced_problem(window, table, profile, options, spaces, save_steps)
     if options.dump_problem is not None:
         options.dump_problem.write_text(problem_text(named(projection.problem)))
-    save_steps, saved_bytes = _saving(window, options)
-    limits = options.limits
-    if limits.written_bytes is not None:
-        limits = replace(limits, written_bytes=limits.written_bytes - saved_bytes)
     target = target_bytes or options.memory_bytes or NO_BUDGET
-    priced, applied, target = _plan_within(window, projection, model, spaces, options, limits, target)
-    return Planned(step, window, table, projection, priced, applied, save_steps, saved_bytes, target)
+    priced, applied, target = _plan_within(window, projection, model, spaces, options, target)
+    save_steps = 1 if applied.pages_state else save_steps
+    return Planned(step, window, table, projection, priced, applied, save_steps, target, options.objective)
 
 
 def _priced_problem(
@@ -166,6 +190,7 @@ def _priced_problem(
     profile: Profile,
     options: Options,
     spaces: Sequence[tuple[int, ...]],
+    save_steps: int,
 ) -> tuple[Projection, CostModel]:
     calls = range(len(window.calls))
     seconds = [_seconds(window, table, n, profile) for n in calls]
@@ -182,7 +207,17 @@ def _priced_problem(
     if None not in energy:
         by_call = {node: energy[call] or 0.0 for node, call in projection.call_of.items()}
         joules = tuple(by_call.get(node.id, 0.0) for node in projection.problem.nodes)
-    return projection, CostModel(projection.problem, transfers(profile), joules)
+    saving = Saving(_state_bytes(window, projection), save_steps)
+    return projection, CostModel(projection.problem, transfers(profile), joules, saving)
+
+
+def _state_bytes(window: Window, projection: Projection) -> dict[int, int]:
+    """Source → bytes of its arrays in the state's file."""
+    saved: dict[int, int] = {}
+    for first, _ in window.state.values():
+        source = projection.node_of[first]
+        saved[source] = saved.get(source, 0) + window.items[first].size_bytes
+    return saved
 
 
 def transfers(profile: Profile) -> Transfers:
@@ -198,8 +233,8 @@ def transfers(profile: Profile) -> Transfers:
     )
 
 
-def _saving(window: Window, options: Options) -> tuple[int, int]:
-    """(steps between saves, bytes that saving writes a step)."""
+def _save_steps(window: Window, options: Options) -> int:
+    """Steps between two savings of the state, as long as none of it is paged."""
     state_bytes = sum(window.items[first].size_bytes for first, _ in window.state.values())
     limit = options.limits.written_bytes
     steps = options.save_steps
@@ -209,7 +244,7 @@ def _saving(window: Window, options: Options) -> tuple[int, int]:
     saved = math.ceil(state_bytes / steps)
     if limit is not None and saved > limit:
         raise LimitInfeasible("written_bytes", limit, saved, options.memory_bytes or NO_BUDGET)
-    return steps, saved
+    return steps
 
 
 def _plan_within(
@@ -218,7 +253,6 @@ def _plan_within(
     model: CostModel,
     spaces: list[tuple[int, ...]],
     options: Options,
-    limits: Limits,
     target: int,
 ) -> tuple[Priced, Applied, int]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
@@ -228,13 +262,12 @@ def _plan_within(
     """
     problem = projection.problem
     budget_bytes = options.memory_bytes or NO_BUDGET
-    small = sum(padded(window.items[item].size_bytes) for item in projection.satellites)
-    beside = problem.fixed_bytes - small  # small results are counted in the problem and lie in the arena
+    beside = _beside_arena(window, projection)
     capacity = budget_bytes - beside
     total = budget_bytes
     for _ in range(LAYOUT_TRIES):
-        planner = _Planner(target, options.plan_seconds)
-        priced = plan_within_limits(model, options.objective, limits, target, planner)
+        planner = _Planner(target, options.plan_seconds, options.means)
+        priced = plan_within_limits(model, options.objective, options.limits, target, planner)
         free_bytes = budget_bytes - priced.plan.peak_bytes
         memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
         applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes)
@@ -246,16 +279,26 @@ def _plan_within(
     raise infeasible(problem, budget_bytes, total)
 
 
+def _beside_arena(window: Window, projection: Projection) -> int:
+    """Bytes of the process outside the arena; small results are fixed in the problem and lie in the arena."""
+    small = sum(padded(window.items[item].size_bytes) for item in projection.satellites)
+    return projection.problem.fixed_bytes - small
+
+
 @dataclass(frozen=True, slots=True)
 class _Planner:
     """Plans a weighed problem within the memory, and has every plan judged."""
 
     memory_bytes: int
     seconds: float
+    means: Means
 
     def __call__(self, problem: Problem) -> Plan:
         limit = min(self.seconds, PLAN_SECONDS_A_NODE * len(problem.nodes))
-        plan = settled(problem, auto(problem, self.memory_bytes, PlanOptions(time_limit_s=limit)))
+        means = self.means
+        allowed = restricted(problem, recompute=means.recompute, paging=means.paging, reorder=means.reorder)
+        found = auto(allowed.problem, self.memory_bytes, PlanOptions(time_limit_s=limit))
+        plan = settled(problem, allowed.unrestricted(found))
         validate_plan(problem, plan, self.memory_bytes)
         return plan
 

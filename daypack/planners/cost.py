@@ -7,18 +7,21 @@ plan, whatever it was planned for, so that limits on the others can be judged. A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from daypack.planners.plan import Instruction, Op
 from daypack.planners.problem import Paging, Problem
-from daypack.planners.schedule import instruction_costs, plan_cost
+from daypack.planners.schedule import instruction_costs, origin, plan_cost
 
 FREE = 1e300
 """Bytes a unit of cost where a transfer costs nothing: `Paging` wants finite rates."""
 TIE_BREAK = 1e-3
 """What a second weighs beside a joule when energy is the objective: no time is wasted for nothing."""
+
+TRANSFERS = (Op.PAGE_IN, Op.PAGE_OUT)
 
 
 class Objective(StrEnum):
@@ -56,8 +59,27 @@ class Transfers:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """Sources that are written to flash from memory after the window: the bytes of each, every `steps`
+    windows.
+
+    A plan that pages any of them writes those it pages in every window, and the others have to follow.
+    """
+
+    bytes_of: Mapping[int, int] = field(default_factory=dict[int, int])
+    steps: int = 1
+
+    def written_bytes(self, paged: frozenset[int]) -> int:
+        """Bytes a window beside those that are paged out."""
+        kept = sum(size for source, size in self.bytes_of.items() if source not in paged)
+        return kept if paged & self.bytes_of.keys() else math.ceil(kept / self.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
-    """One window of a plan. `joules` is None where the device's profile has no power figures."""
+    """One window of a plan; `written_bytes` with what is saved after it. `joules` is None where the device's
+    profile has no power figures.
+    """
 
     seconds: float
     joules: float | None
@@ -67,7 +89,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Seconds and joules of every node of a problem, and the price of transfers.
+    """Seconds and joules of every node of a problem, the price of transfers, what is saved.
 
     `base` is priced in seconds; `joules[node]` belongs to its nodes.
     """
@@ -75,6 +97,7 @@ class CostModel:
     base: Problem
     transfers: Transfers
     joules: tuple[float, ...] | None
+    saving: Saving = field(default_factory=Saving)
 
     @property
     def knows_energy(self) -> bool:
@@ -105,7 +128,9 @@ class CostModel:
         joules = plan_cost(self.weighed(Weights(per_joule=1.0)), sequence) if self.knows_energy else None
         written = plan_cost(self.weighed(Weights(per_written_byte=1.0)), sequence)
         read = sum(self.base.nodes[value].size_bytes for op, value in sequence if op is Op.PAGE_IN)
-        return Measure(seconds(self.base, sequence), joules, read, round(written))
+        paged = frozenset(origin(self.base, value) for op, value in sequence if op in TRANSFERS)
+        saved = self.saving.written_bytes(paged)
+        return Measure(seconds(self.base, sequence), joules, read, round(written) + saved)
 
 
 def _rate(cost_per_byte: float) -> float:

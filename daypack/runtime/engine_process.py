@@ -40,7 +40,8 @@ _ERRORS: dict[int, type[DaypackError]] = {
 @dataclass(frozen=True, slots=True)
 class EngineArguments:
     """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
-    CPUs. `direct` reads the weights past the system's cache, to measure cold storage.
+    CPUs. `direct` reads the weights past the system's cache, to measure cold storage; `audit_arena` counts
+    what of the arena was used (in the end event), which an emulator's own memory would hide.
     """
 
     state: Path | None = None
@@ -51,6 +52,7 @@ class EngineArguments:
     verify_only: bool = False
     profile: bool = False
     direct: bool = False
+    audit_arena: bool = False
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -66,6 +68,7 @@ class EngineArguments:
             ("--verify-only", self.verify_only),
             ("--profile", self.profile),
             ("--direct", self.direct),
+            ("--audit-arena", self.audit_arena),
         )
         return words + [name for name, given in flags if given]
 

@@ -76,17 +76,39 @@ def test_a_limit_is_kept_or_refused_with_the_least_found(
 
 def test_the_state_is_saved_as_seldom_as_a_limit_on_written_bytes_asks(ids: Callable[[int], Path]) -> None:
     free = planned(spec_of(ids(512), {}, max_steps=100))
-    state_bytes = free.saved_bytes
+    state_bytes = free.written_bytes
     assert free.save_steps == 1
     for budget in ({"step_written": state_bytes // 10}, {"run_written": state_bytes * 10}):
         found = planned(spec_of(ids(512), budget, max_steps=100))
-        assert found.priced.measure.written_bytes + found.saved_bytes <= state_bytes / 10
+        assert found.written_bytes <= found.priced.measure.written_bytes <= state_bytes / 10
         assert found.save_steps in (20, 21)
     for budget in ({"step_written": state_bytes // 1000}, {"run_written": 100}):
         with pytest.raises(BudgetInfeasible, match="written bytes a step"):
             planned(spec_of(ids(512), budget, max_steps=100))
     with pytest.raises(BudgetInfeasible, match="written bytes a step"):
         planned(spec_of(ids(512), {"step_written": 1000}, max_steps=100, save_steps=1))
+
+
+def test_paged_state_counts_once_under_a_limit_on_written_bytes(
+    ids: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """A plan that pages the state writes it in every step, and nothing saves it once more."""
+    wide = {**SMALL, "n_embd": 256, "n_positions": 16}
+    whole = document_of(gpt2(ids(512), wide, FULL, batch=1, sequence=16, max_steps=100))
+
+    def under(**budget: int) -> TrainSpec:
+        return check_spec({**whole, "budget": budget})
+
+    memory = int(0.6 * planned(under()).peak_bytes)
+    paged = planned(under(memory=memory))
+    assert paged.applied.pages_state
+    written = paged.written_bytes
+    kept = planned(under(memory=memory, step_written=int(1.01 * written)))
+    assert kept.written_bytes <= kept.priced.measure.written_bytes <= 1.01 * written
+    result = compiled(under(memory=memory, step_written=int(1.01 * written)), tmp_path)
+    assert result.predicted.flash_written_bytes <= 1.01 * written
+    (event,) = api.run_bundle(result.bundle, steps=1, fresh=True)
+    assert event.written_bytes == pytest.approx(result.predicted.flash_written_bytes, rel=0.01)
 
 
 def test_the_micro_batch_is_the_largest_that_fits(ids: Callable[[int], Path], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daypack.errors import ExitCode, SpecError
-from daypack.planners.cost import OBJECTIVES, CostModel, Objective, Transfers, seconds
+from daypack.planners.cost import OBJECTIVES, CostModel, Objective, Saving, Transfers, seconds
 from daypack.planners.limits import LimitInfeasible, Limits, plan_within_limits
 from daypack.planners.plan import Instruction, Op, Plan
 from daypack.planners.problem import Node, NodeKind, Paging, Problem
@@ -73,6 +73,38 @@ def test_a_measure_has_every_figure() -> None:
     assert (again.joules, again.written_bytes, again.read_bytes) == (113.0, 0, 0)
     assert paged.joules == pytest.approx(63.0 + 0.1 + 0.2)
     assert (paged.written_bytes, paged.read_bytes) == (100 * MEGABYTE, 100 * MEGABYTE)
+
+
+def state_model(steps: int) -> CostModel:
+    """Two weights that a window changes and that are saved every so many windows; both may be paged."""
+    nodes = (
+        Node(0, "batch", 0.0, 1, kind=NodeKind.SOURCE),
+        Node(1, "v", 0.0, 60, kind=NodeKind.SOURCE),
+        Node(2, "w", 0.0, 40, kind=NodeKind.SOURCE),
+        Node(3, "new v", 1.0, 60, inputs=(0,), overwrites=1),
+        Node(4, "new w", 1.0, 40, inputs=(0,), overwrites=2),
+    )
+    paging = Paging(10.0, 10.0, 0, frozenset({1, 2, 3, 4}), frozenset())
+    base = Problem(nodes, frozenset({3, 4}), 0, paging)
+    return CostModel(base, Transfers(10.0, 10.0), None, Saving({1: 60, 2: 40}, steps))
+
+
+@pytest.mark.parametrize(
+    ("steps", "paged", "written"),
+    [
+        (1, (), 100),
+        (10, (), 10),
+        (10, (2,), 100),  # 40 paged out, and the 60 that stay have to follow
+        (1, (2,), 100),
+        (10, (1, 2), 100),
+    ],
+)
+def test_saved_state_is_written_once(steps: int, paged: tuple[int, ...], written: int) -> None:
+    """By the saving from memory or by the page-out, never by both."""
+    model = state_model(steps)
+    sequence = loads(*((PAGE_IN, v) for v in paged), (COMPUTE, 3), (COMPUTE, 4))
+    found = model.measure(complete(model.base, sequence).sequence)
+    assert found.written_bytes == written
 
 
 def test_transfers_overlap_with_computing_and_computes_wait_for_what_they_read() -> None:

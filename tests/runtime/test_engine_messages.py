@@ -29,7 +29,7 @@ from daypack.runtime.plan_file import StateTensor
 USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
-    "[--profile] [--direct]"
+    "[--profile] [--direct] [--audit-arena]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

@@ -1,4 +1,7 @@
-/* The memory of a run: checked arithmetic, the number of threads that the budget allows, one mapping. */
+/* The memory of a run: checked arithmetic, the number of threads that the budget allows, one mapping, and with
+ * --audit-arena a count of what of it was used. */
+#include <string.h>
+
 #include "internal.h"
 
 /* What a run uses besides the arena, scratch, the plan and the executable: the 1 MB read buffer, libc, stacks.
@@ -67,4 +70,48 @@ daypack_code daypack_map_arena(daypack_engine *engine) {
   engine->arena = memory;
   engine->scratch = engine->arena + scratch_offset_bytes;
   return DAYPACK_OK;
+}
+
+/* Each word of the paint is another one, so that painted bytes moved elsewhere are a change too. As floats many are
+ * NaN or huge: a plan whose results depend on what nothing has written then gives other results. */
+static uint64_t paint(uint64_t word) { return (word + 1) * UINT64_C(0x9E3779B97F4A7C15); }
+
+static void paint_block(uint8_t block[DAYPACK_ALIGNMENT_BYTES], uint64_t number) {
+  uint64_t words[DAYPACK_ALIGNMENT_BYTES / sizeof(uint64_t)];
+  const uint64_t count = sizeof words / sizeof *words;
+  for (uint64_t index = 0; index < count; index++) words[index] = paint(number * count + index);
+  memcpy(block, words, sizeof words);
+}
+
+/* Bytes of an aligned block of the arena: fewer than its size only in the last. */
+static size_t block_bytes(const daypack_engine *engine, uint64_t number) {
+  uint64_t rest = engine->plan.header->arena_bytes - number * DAYPACK_ALIGNMENT_BYTES;
+  return rest < DAYPACK_ALIGNMENT_BYTES ? (size_t)rest : DAYPACK_ALIGNMENT_BYTES;
+}
+
+static uint64_t block_count(const daypack_engine *engine) {
+  uint64_t size_bytes = engine->plan.header->arena_bytes;
+  return size_bytes / DAYPACK_ALIGNMENT_BYTES + (size_bytes % DAYPACK_ALIGNMENT_BYTES != 0);
+}
+
+void daypack_paint_arena(daypack_engine *engine) {
+  uint8_t block[DAYPACK_ALIGNMENT_BYTES];
+  for (uint64_t number = 0; number < block_count(engine); number++) {
+    paint_block(block, number);
+    memcpy(engine->arena + number * DAYPACK_ALIGNMENT_BYTES, block, block_bytes(engine, number));
+  }
+}
+
+daypack_arena_audit daypack_audit_arena(const daypack_engine *engine) {
+  daypack_arena_audit found = {0, 0};
+  uint8_t block[DAYPACK_ALIGNMENT_BYTES];
+  for (uint64_t number = 0; number < block_count(engine); number++) {
+    uint64_t offset_bytes = number * DAYPACK_ALIGNMENT_BYTES;
+    size_t size_bytes = block_bytes(engine, number);
+    paint_block(block, number);
+    if (memcmp(engine->arena + offset_bytes, block, size_bytes) == 0) continue;
+    found.touched_bytes += size_bytes;
+    found.top_bytes = offset_bytes + size_bytes;
+  }
+  return found;
 }

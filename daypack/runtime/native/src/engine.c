@@ -12,6 +12,7 @@ static daypack_code run(daypack_engine *engine) {
   code = daypack_open_data(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);
+  if (code == DAYPACK_OK && engine->options.audit_arena) daypack_paint_arena(engine);
   if (code == DAYPACK_OK) code = daypack_open_journal(engine);
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);

@@ -34,7 +34,8 @@ typedef struct {
   bool fresh;
   bool verify_only;
   bool profile;
-  bool direct; /* weights past the system's cache, for measurements */
+  bool direct;      /* weights past the system's cache, for measurements */
+  bool audit_arena; /* count at the end what of the arena was used */
 } daypack_options;
 
 /* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -180,6 +181,16 @@ bool daypack_add(uint64_t *sum, uint64_t term);
 bool daypack_align(uint64_t *value, uint64_t alignment);
 DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
+
+/* Of the arena in aligned blocks: bytes of those that were written since it was painted, and where the last ends. */
+typedef struct {
+  uint64_t touched_bytes;
+  uint64_t top_bytes;
+} daypack_arena_audit;
+
+/* Makes every page of the arena resident. */
+void daypack_paint_arena(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_arena_audit daypack_audit_arena(const daypack_engine *engine);
 
 /* paged_files.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_weights(daypack_engine *engine);

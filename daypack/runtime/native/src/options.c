@@ -5,7 +5,7 @@
 
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
-  "[--profile] [--direct]"
+  "[--profile] [--direct] [--audit-arena]"
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -71,6 +71,8 @@ daypack_code daypack_parse_options(daypack_options *options, daypack_error *erro
       options->profile = true;
     } else if (strcmp(name, "--direct") == 0) {
       options->direct = true;
+    } else if (strcmp(name, "--audit-arena") == 0) {
+      options->audit_arena = true;
     } else if (!takes_value(name)) {
       return daypack_fail(error, DAYPACK_BAD_INPUT, "unknown argument '%s'; " USAGE, name);
     } else if (position + 1 == count) {

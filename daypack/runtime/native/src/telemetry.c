@@ -109,6 +109,11 @@ daypack_code daypack_report_profile(daypack_engine *engine) {
 daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps) {
   append("{\"event\":\"end\",\"steps\":%llu,\"state\":", (unsigned long long)steps);
   append_string(engine->state_path);
+  if (engine->options.audit_arena) {
+    daypack_arena_audit found = daypack_audit_arena(engine);
+    append(",\"arena_touched_bytes\":%llu,\"arena_top_bytes\":%llu", (unsigned long long)found.touched_bytes,
+           (unsigned long long)found.top_bytes);
+  }
   append("}");
   return send(engine);
 }
