@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from daypack.compiler.project import Projection, padded
+from daypack.compiler.shards import shard_ends
 from daypack.compiler.transfers import Memory, Move, Moves, moves_of
 from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
@@ -22,8 +23,8 @@ from daypack.planners.plan import Op, Plan
 from daypack.planners.validate import validate_layout
 from daypack.runtime import plan_file as pf
 
-LAYOUT_SECONDS, LAYOUT_REACH = 3.0, 1.05
-"""How long a layout within the capacity is searched for, and by how much the first may be larger."""
+LAYOUT_REACH = 1.05
+"""By how much a first layout may be larger than the capacity for a search to be worth while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | pf.Wait | Page | Lookup
 class Applied:
     """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
 
+    `shard_ends`: one past the last plan instruction of each shard.
+
     A state item without an offset is paged: the stream reads and writes it. `resident`: weights items that
     the setup loads. `stream` is the window's instructions, in which transfers still lack their place in the
     file; `instructions` gives it to them.
@@ -86,6 +89,7 @@ class Applied:
     swap_bytes: int
     resident: frozenset[int]
     stream: tuple[Streamed, ...]
+    shard_ends: tuple[int, ...]
 
     def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
         """The stream with file offsets: `places[item]` is where an item lies in weights or state."""
@@ -109,16 +113,17 @@ def apply_plan(
     plan: Plan,
     workspaces: list[tuple[int, ...]],
     capacity_bytes: int | None = None,
+    layout_seconds: float = 0.0,
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
 
-    A layout within `capacity_bytes` is searched for some seconds; the arena may be larger all the same.
+    A layout within `capacity_bytes` is searched for `layout_seconds`; the arena may be larger all the same.
     Every source that is resident at the start of the plan stays where it is to the end (`planners.overlap`
     makes it so).
     """
     lives = lifetimes(projection.problem, plan)
     placement = _Placement(window, projection, plan, workspaces, lives, Memory(window, projection))
-    return placement.run(capacity_bytes)
+    return placement.run(capacity_bytes, layout_seconds)
 
 
 @dataclass(slots=True)
@@ -135,7 +140,7 @@ class _Placement:
     beside: dict[int, int] = field(default_factory=dict[int, int])  # satellite → row
     at_time: dict[int, dict[int, int]] = field(default_factory=dict[int, dict[int, int]])
 
-    def run(self, capacity_bytes: int | None) -> Applied:
+    def run(self, capacity_bytes: int | None, layout_seconds: float) -> Applied:
         uses = self._last_uses()
         moves = moves_of(self.window, self.projection, self.plan, self.lives, self.memory, uses)
         self._rows(uses, moves)
@@ -144,14 +149,22 @@ class _Placement:
         reach = LAYOUT_REACH * (capacity_bytes or 0)
         if (
             capacity_bytes is not None
+            and layout_seconds > 0
             and layout.max_load_bytes <= capacity_bytes < layout.total_bytes <= reach
         ):
-            layout = fit(buffers, capacity_bytes=capacity_bytes, time_limit_s=LAYOUT_SECONDS)
+            layout = fit(buffers, capacity_bytes=capacity_bytes, time_limit_s=layout_seconds)
         validate_layout(buffers, layout)
-        stream = _Stream(self, layout.offsets, moves).run()
+        shards = shard_ends(self.projection.problem, self.plan.sequence)
+        stream = _Stream(self, layout.offsets, moves, frozenset(shards)).run()
         offsets, resident = self._ends(layout.offsets)
         return Applied(
-            offsets, layout.total_bytes, layout.max_load_bytes, moves.swap_bytes, resident, tuple(stream)
+            offsets,
+            layout.total_bytes,
+            layout.max_load_bytes,
+            moves.swap_bytes,
+            resident,
+            tuple(stream),
+            shards,
         )
 
     def call(self, node: int) -> Call:
@@ -271,6 +284,7 @@ class _Stream:
     placement: _Placement
     offsets: tuple[int, ...]
     moves: Moves
+    shard_ends: frozenset[int]
     waits: Waits = field(default_factory=Waits)
     stream: list[Streamed] = field(default_factory=list[Streamed])
 
@@ -286,7 +300,8 @@ class _Stream:
                 self._wait([], [(place, size)])
                 self.stream.append(pf.Zero(place, size))
             self._transfers(self.moves.after.get(time, ()))
-        self.stream.append(pf.EndShard())
+            if time + 1 in self.shard_ends:
+                self.stream.append(pf.EndShard())
         return self.stream
 
     def _transfers(self, moves: tuple[Move, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from daypack.runtime.budget import engine_overhead_bytes
 
 NO_BUDGET = 2**61
 LAYOUT_TRIES = 6
+LAYOUT_SECONDS, LAYOUTS_SECONDS = 3.0, 6.0
+"""How long a layout within the capacity is searched for: for one plan, and for all that are tried in turn."""
 SPREADS = (1.0, 0.5, 0.0)
 """Shares of the free memory that transfers may take to overlap with computing, tried in turn."""
 DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
@@ -147,7 +150,7 @@ def _plan_order(
     target_bytes: int | None = None,
 ) -> Planned:
     """Project, plan, judge and lay out one order; `target_bytes` is a first try below the budget."""
-    spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
+    spaces = _spaces(window, table)
     projection, model = _priced_problem(window, table, profile, options, spaces)
     if options.dump_problem is not None:
         options.dump_problem.write_text(problem_text(named(projection.problem)))
@@ -158,6 +161,11 @@ def _plan_order(
     target = target_bytes or options.memory_bytes or NO_BUDGET
     priced, applied, target = _plan_within(window, projection, model, spaces, options, limits, target)
     return Planned(step, window, table, projection, priced, applied, save_steps, saved_bytes, target)
+
+
+def project_window(window: Window, table: KernelTable, profile: Profile, options: Options) -> Projection:
+    """The problem of a window in its listed order, priced in seconds."""
+    return _priced_problem(window, table, profile, options, _spaces(window, table))[0]
 
 
 def _priced_problem(
@@ -232,12 +240,15 @@ def _plan_within(
     beside = problem.fixed_bytes - small  # small results are counted in the problem and lie in the arena
     capacity = budget_bytes - beside
     total = budget_bytes
+    left = LAYOUTS_SECONDS
     for _ in range(LAYOUT_TRIES):
         planner = _Planner(target, options.plan_seconds)
         priced = plan_within_limits(model, options.objective, limits, target, planner)
         arena_bytes = 0
         for plan in _spreads(problem, priced.plan, target):
-            applied = apply_plan(window, projection, plan, spaces, capacity)
+            began = time.monotonic()
+            applied = apply_plan(window, projection, plan, spaces, capacity, min(LAYOUT_SECONDS, left))
+            left -= time.monotonic() - began
             arena_bytes = applied.arena_bytes
             if arena_bytes <= capacity:
                 return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied, target
@@ -279,6 +290,11 @@ def _joules(window: Window, table: KernelTable, call: int, seconds: float, profi
     if entry.kind is not CallKind.KERNEL:
         return 0.0
     return kernel_joules(seconds, kernel_cost(table.kernels[entry.kernel].body), profile)
+
+
+def _spaces(window: Window, table: KernelTable) -> list[tuple[int, ...]]:
+    """Sizes of the workspaces of every call, in bytes."""
+    return [_workspaces(window, table, n) for n in range(len(window.calls))]
 
 
 def _workspaces(window: Window, table: KernelTable, call: int) -> tuple[int, ...]:
