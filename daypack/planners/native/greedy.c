@@ -54,7 +54,8 @@ static void leave(struct greedy *g, int32_t value) {
     g->resident[value] = 0;
 }
 
-// The step that reads a value next, itself or through an evicted value that is recomputed from it.
+// The step that reads a value next, itself or through an evicted value that is recomputed from it. What an evicted
+// value was needed for may have passed without it, where another way was cheaper: it is then looked up anew.
 static int64_t needed_at(struct greedy *g, int32_t value) {
     int32_t *next = &g->next_use[value];
     while (*next < g->use_start[value + 1] && g->use_list[*next] < g->totals[STEP]) {
@@ -64,6 +65,9 @@ static int64_t needed_at(struct greedy *g, int32_t value) {
     for (int32_t i = g->user_start[value]; i < g->user_start[value + 1]; i++) {
         const int32_t user = g->user_list[i];
         if (!g->resident[user] && !g->gone[user]) {
+            if (g->need[user] < g->totals[STEP]) {
+                g->need[user] = needed_at(g, user);
+            }
             step = least(step, g->need[user]);
         }
     }
@@ -262,11 +266,12 @@ static int64_t materialize(struct greedy *g, int32_t wanted, bool first_time) {
     return DONE;
 }
 
-// Whether an evicted value that is still needed could only be recomputed from `wanted`.
+// Bring back what is evicted, still needed and could only be recomputed from `wanted`, which is about to change.
 static int64_t rescue(struct greedy *g, int32_t wanted, int32_t writer) {
     for (int32_t i = g->user_start[wanted]; i < g->user_start[wanted + 1]; i++) {
         const int32_t user = g->user_list[i];
-        if (user != writer && !g->resident[user] && !g->gone[user] && g->need[user] < NEVER) {
+        const bool lost = user != writer && !g->resident[user] && !g->gone[user] && !is(g, user, PAGEABLE);
+        if (lost && g->need[user] < NEVER && needed_at(g, user) < NEVER) {
             const int64_t done = materialize(g, user, false);
             if (done != DONE) {
                 return done;
