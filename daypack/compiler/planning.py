@@ -29,7 +29,8 @@ from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
 
 NO_BUDGET = 2**61
-LAYOUT_TRIES = 6
+LAYOUT_TRIES, LAYOUT_MARGIN = 6, 0.01
+"""How often a plan is made for less because its layout has gaps, and by how much more each time."""
 LAYOUT_SECONDS, LAYOUTS_SECONDS = 3.0, 6.0
 """How long a layout within the capacity is searched for: for one plan, and for all that are tried in turn."""
 SPREADS = (1.0, 0.5, 0.0)
@@ -241,7 +242,7 @@ def _plan_within(
     capacity = budget_bytes - beside
     total = budget_bytes
     left = LAYOUTS_SECONDS
-    for _ in range(LAYOUT_TRIES):
+    for tries in range(1, LAYOUT_TRIES + 1):
         planner = _Planner(target, options.plan_seconds)
         priced = plan_within_limits(model, options.objective, limits, target, planner)
         arena_bytes = 0
@@ -253,7 +254,7 @@ def _plan_within(
             if arena_bytes <= capacity:
                 return replace(priced, plan=plan, measure=model.measure(plan.sequence)), applied, target
         total = arena_bytes + beside
-        target = beside + (target - beside) * capacity // arena_bytes
+        target = beside + int((target - beside) * capacity / arena_bytes * (1 - LAYOUT_MARGIN * (tries - 1)))
     raise infeasible(problem, budget_bytes, total)
 
 

@@ -74,12 +74,14 @@ static int64_t needed_at(struct greedy *g, int32_t value) {
     return step;
 }
 
+// What a page-in costs, and the page-out before it where flash has no current copy.
+static double paging_cost(const struct greedy *g, int32_t value) {
+    return g->read_cost[value] + (g->stale[value] ? g->write_cost[value] : 0.0);
+}
+
 // What bringing a value back would cost; negative if nothing can.
 static double restore_cost(const struct greedy *g, int32_t value) {
-    double paged = -1.0;
-    if (is(g, value, PAGEABLE)) {
-        paged = g->read_cost[value] + (g->stale[value] ? g->write_cost[value] : 0.0);
-    }
+    const double paged = is(g, value, PAGEABLE) ? paging_cost(g, value) : -1.0;
     if (is(g, value, SOURCE | ONCE) || g->overwrites[value] >= 0) {
         return paged;
     }
@@ -99,12 +101,13 @@ static double restore_cost(const struct greedy *g, int32_t value) {
     return paged >= 0.0 && paged < computed ? paged : computed;
 }
 
+// Written out if that is how it will come back.
 static void evict(struct greedy *g, int32_t value, int64_t need, double cost) {
     g->need[value] = need;
     g->restore[value] = cost;
     g->totals[LIVE] -= g->size[value];
     leave(g, value);
-    if (is(g, value, PAGEABLE)) {
+    if (is(g, value, PAGEABLE) && cost == paging_cost(g, value)) {
         g->stale[value] = 0;
     }
 }
@@ -204,7 +207,7 @@ static bool page_in_is_best(const struct greedy *g, int32_t value, bool ever) {
         }
         computed += g->resident[operand] ? 0.0 : g->restore[operand];
     }
-    return g->read_cost[value] <= computed;
+    return paging_cost(g, value) <= computed;
 }
 
 // Bring a value into memory, and first whatever it is computed from. Operands that are there wait pinned.
@@ -220,6 +223,7 @@ static int64_t materialize(struct greedy *g, int32_t wanted, bool first_time) {
                 return DOES_NOT_FIT;
             }
             g->totals[LIVE] += g->size[value];
+            g->stale[value] = 0;
             enter(g, value);
             if (!record(g, 2 * value + PAGE_IN)) {
                 return TOO_LONG;
