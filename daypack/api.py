@@ -103,6 +103,31 @@ def compile_spec(
     return _result(compiled)
 
 
+def dump_problem(
+    spec: TrainSpec,
+    file: Path,
+    *,
+    target: str | None = None,
+    memory_bytes: int | None = None,
+    on_stage: OnStage | None = None,
+) -> int:
+    """Write the planning problem of a spec's step (daypack-problem/1) and nothing else; its number of nodes.
+
+    Shapes are enough for it: no weight is read or made, no kernel compiled, no plan sought. A window that the
+    spec leaves open is one micro-step. Raises SpecError as `compile_spec` does.
+    """
+    from daypack.compiler.pipeline import problem_of_step
+    from daypack.devices import load_profile
+    from daypack.models.task import build_task
+    from daypack.planners.exchange import named, problem_text
+
+    step = train_steps(build_task(spec), spec)[0]
+    profile = load_profile(target or spec.device.profile)
+    problem = problem_of_step(step, profile, compile_options(spec, memory_bytes), on_stage)
+    file.write_text(problem_text(named(problem)))
+    return len(problem.nodes)
+
+
 FULL_SAVE_STEPS = 50
 """A full fine-tune rewrites parameters and moments: saving every step would wear the flash for nothing."""
 

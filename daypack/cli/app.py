@@ -84,7 +84,7 @@ def start(
 @app.command("compile", epilog=EPILOG)
 def compile_command(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a TOML file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The folder to make.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="BUNDLE", help="The folder to make.")] = None,
     target: Annotated[
         str | None, typer.Option("--target", metavar="DEVICE", help="Instead of the spec's device.")
     ] = None,
@@ -92,15 +92,18 @@ def compile_command(
         str | None, typer.Option("--memory", metavar="SIZE", help="Instead of the spec's budget: 160MB.")
     ] = None,
     dump_problem: Annotated[
-        Path | None, typer.Option("--dump-problem", metavar="FILE", help="Also write the planning problem.")
+        Path | None, typer.Option("--dump-problem", metavar="FILE", help="Write the planning problem.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compile a spec into a bundle."""
+    """Compile a spec into a bundle. With --dump-problem and no --out, only write the planning problem."""
     from daypack import api
     from daypack.spec import load_spec
 
     memory_bytes = _memory_bytes(memory)
+    if out is None:
+        _only_problem(spec, dump_problem, target, memory_bytes, as_json=as_json)
+        return
     with progress.Stages("compile", plain=not as_json) as stages:
         result = api.compile_spec(
             load_spec(spec),
@@ -114,6 +117,23 @@ def compile_command(
         printing.print_json(printing.compile_record(result))
     else:
         printing.print_compiled(result)
+
+
+def _only_problem(
+    spec: Path, file: Path | None, target: str | None, memory_bytes: int | None, *, as_json: bool
+) -> None:
+    from daypack import api
+    from daypack.spec import load_spec
+
+    if file is None:
+        raise SpecError("Missing option '--out'.")
+    with progress.Stages("compile", plain=not as_json) as stages:
+        nodes = api.dump_problem(
+            load_spec(spec), file, target=target, memory_bytes=memory_bytes, on_stage=stages.update
+        )
+        stages.update("done", 1.0)
+    row = {"problem": str(file), "nodes": nodes}
+    printing.print_json(row) if as_json else printing.print_tree(row)
 
 
 app.command("plan", epilog=EPILOG)(planning.plan)

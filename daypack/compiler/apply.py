@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from daypack.compiler.project import Projection, padded
+from daypack.compiler.shards import shard_ends
 from daypack.compiler.transfers import Memory, Move, Moves, moves_of
 from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
@@ -81,6 +82,8 @@ Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | pf.Wait | Page | Lookup
 class Applied:
     """`offsets[item]`: arena bytes of what is there when the window begins, and of the results at its end.
 
+    `shard_ends`: one past the last plan instruction of each shard.
+
     A state item without an offset is paged: the stream reads and writes it. `resident`: weights items that
     the setup loads. `stream` is the window's instructions, in which transfers still lack their place in the
     file; `instructions` gives it to them. `plan` is what they carry out: the plan given, transfers moved.
@@ -93,6 +96,7 @@ class Applied:
     swap_bytes: int
     resident: frozenset[int]
     stream: tuple[Streamed, ...]
+    shard_ends: tuple[int, ...]
 
     def instructions(self, places: Mapping[int, int]) -> tuple[pf.Instr, ...]:
         """The stream with file offsets: `places[item]` is where an item lies in weights or state."""
@@ -181,7 +185,8 @@ class _Placement:
 
     def applied(self, layout: Layout) -> Applied:
         """The instructions with everything in its place."""
-        stream = _Stream(self, layout.offsets, self.moves).run()
+        shards = shard_ends(self.projection.problem, self.plan.sequence)
+        stream = _Stream(self, layout.offsets, self.moves, frozenset(shards)).run()
         offsets, resident = self._ends(layout.offsets)
         return Applied(
             self.plan,
@@ -191,6 +196,7 @@ class _Placement:
             self.moves.swap_bytes,
             resident,
             tuple(stream),
+            shards,
         )
 
     def buffers(self) -> list[Buffer]:
@@ -341,6 +347,7 @@ class _Stream:
     placement: _Placement
     offsets: tuple[int, ...]
     moves: Moves
+    shard_ends: frozenset[int]
     waits: Waits = field(default_factory=Waits)
     stream: list[Streamed] = field(default_factory=list[Streamed])
 
@@ -356,7 +363,8 @@ class _Stream:
                 self._wait([], [(place, size)])
                 self.stream.append(pf.Zero(place, size))
             self._transfers(self.moves.after.get(time, ()))
-        self.stream.append(pf.EndShard())
+            if time + 1 in self.shard_ends:
+                self.stream.append(pf.EndShard())
         return self.stream
 
     def _transfers(self, moves: tuple[Move, ...]) -> None:

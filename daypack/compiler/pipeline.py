@@ -23,12 +23,14 @@ from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.passes.split_trained import split_trained
-from daypack.compiler.planning import Options, Planned, plan_window, polished
+from daypack.compiler.planning import Options, Planned, plan_window, polished, project_window
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import Window, assemble
 from daypack.devices import Profile
+from daypack.planners.exchange import named, problem_text
+from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle
 
@@ -112,16 +114,6 @@ def kernel_target(profile: Profile) -> KernelTarget:
     )
 
 
-def plan_step(
-    step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
-) -> Planned:
-    """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
-    tell = on_stage or _quiet
-    window, table = assemble_step(step, profile, options.means, tell)
-    tell("plan", 0.3)
-    return plan_window(step, window, table, profile, options)
-
-
 def assemble_step(
     step: TrainStep, profile: Profile, means: Means, tell: OnStage = _quiet
 ) -> tuple[Window, KernelTable]:
@@ -133,6 +125,39 @@ def assemble_step(
     tell("schedule", 0.2)
     table = KernelTable(kernel_target(profile))
     return assemble(step, micro, update, table), table
+
+
+def problem_of_step(
+    step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
+) -> Problem:
+    """What a planner sees of a step, in seconds: trace to projection, from shapes alone."""
+    window, table = assemble_step(step, profile, options.means, on_stage or _quiet)
+    return project_window(window, table, profile, options).problem
+
+
+def plan_step(
+    step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
+) -> Planned:
+    """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
+    tell = on_stage or _quiet
+    window, table = assemble_step(step, profile, options.means, tell)
+    tell("plan", 0.3)
+    return plan_window(step, window, table, profile, options)
+
+
+def plan_steps(
+    candidates: Sequence[TrainStep], profile: Profile, options: Options, on_stage: OnStage | None = None
+) -> Planned:
+    """The cheapest of one step's window lengths, planned with all the time there is. No array is read.
+
+    Raises:
+        BudgetInfeasible: no plan fits.
+    """
+    draft = cheapest(candidates, lambda step: plan_step(step, profile, options, on_stage))
+    planned = polished(draft, profile, options)
+    if options.dump_problem is not None:  # a refused one is there already; now that of the winner
+        options.dump_problem.write_text(problem_text(named(planned.projection.problem)))
+    return planned
 
 
 def compile_step(
@@ -160,8 +185,7 @@ def compile_step(
     tell = on_stage or _quiet
     steps = [candidates] if isinstance(candidates, TrainStep) else candidates
     with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
-        planned = cheapest(steps, lambda step: plan_step(step, profile, options, on_stage))
-        planned = polished(planned, profile, options)
+        planned = plan_steps(steps, profile, options, on_stage)
         tell("compile kernels", 0.4)
         code = planned.table.object_code()
         tell("write bundle", 0.8)
@@ -206,7 +230,7 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
         flash_read_bytes=planned.applied.moved_bytes(fetch=True),
         flash_written_bytes=planned.applied.moved_bytes(fetch=False) + emission.saved_bytes,
         kernels=len(planned.table.kernels),
-        shards=sum(type(i).__name__ == "EndShard" for i in planned.applied.stream),
+        shards=len(planned.applied.shard_ends),
         compile_seconds=seconds,
     )
 

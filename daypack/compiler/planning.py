@@ -30,7 +30,8 @@ from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
 
 NO_BUDGET = 2**61
-LAYOUT_TRIES = 6
+LAYOUT_TRIES, LAYOUT_MARGIN = 6, 0.01
+"""How often a plan is made for less because its layout has gaps, and by how much more each time."""
 SPREAD = 1.0
 """Share of the memory that a plan leaves free over which transfers spread to overlap with computing."""
 DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
@@ -173,7 +174,7 @@ def _plan_order(
     target_bytes: int | None = None,
 ) -> Planned:
     """Project, plan, judge and lay out one order; `target_bytes` is a first try below the budget."""
-    spaces = [_workspaces(window, table, n) for n in range(len(window.calls))]
+    spaces = _spaces(window, table)
     save_steps = _save_steps(window, options)
     projection, model = _priced_problem(window, table, profile, options, spaces, save_steps)
     if options.dump_problem is not None:
@@ -182,6 +183,12 @@ def _plan_order(
     priced, applied, target = _plan_within(window, projection, model, spaces, options, target)
     save_steps = 1 if applied.pages_state else save_steps
     return Planned(step, window, table, projection, priced, applied, save_steps, target, options.objective)
+
+
+def project_window(window: Window, table: KernelTable, profile: Profile, options: Options) -> Projection:
+    """The problem of a window in its listed order, priced in seconds."""
+    spaces, save_steps = _spaces(window, table), _save_steps(window, options)
+    return _priced_problem(window, table, profile, options, spaces, save_steps)[0]
 
 
 def _priced_problem(
@@ -265,7 +272,7 @@ def _plan_within(
     beside = _beside_arena(window, projection)
     capacity = budget_bytes - beside
     total = budget_bytes
-    for _ in range(LAYOUT_TRIES):
+    for tries in range(1, LAYOUT_TRIES + 1):
         planner = _Planner(target, options.plan_seconds, options.means)
         priced = plan_within_limits(model, options.objective, options.limits, target, planner)
         free_bytes = budget_bytes - priced.plan.peak_bytes
@@ -275,7 +282,8 @@ def _plan_within(
             measure = model.measure(applied.plan.sequence)
             return replace(priced, plan=applied.plan, measure=measure), applied, target
         total = applied.arena_bytes + beside
-        target = beside + (target - beside) * capacity // applied.arena_bytes
+        less = capacity / applied.arena_bytes * (1 - LAYOUT_MARGIN * (tries - 1))
+        target = beside + int((target - beside) * less)
     raise infeasible(problem, budget_bytes, total)
 
 
@@ -316,6 +324,11 @@ def _joules(window: Window, table: KernelTable, call: int, seconds: float, profi
     if entry.kind is not CallKind.KERNEL:
         return 0.0
     return kernel_joules(seconds, kernel_cost(table.kernels[entry.kernel].body), profile)
+
+
+def _spaces(window: Window, table: KernelTable) -> list[tuple[int, ...]]:
+    """Sizes of the workspaces of every call, in bytes."""
+    return [_workspaces(window, table, n) for n in range(len(window.calls))]
 
 
 def _workspaces(window: Window, table: KernelTable, call: int) -> tuple[int, ...]:

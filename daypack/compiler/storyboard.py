@@ -18,8 +18,6 @@ from daypack.compiler.schedule_file import (
     schedule_text,
 )
 from daypack.compiler.window import Call, CallKind, Item, Window
-from daypack.planners.plan import Op, Plan
-from daypack.runtime import plan_file as pf
 
 
 def write_storyboard(folder: Path, planned: Planned, peak_bytes: int) -> None:
@@ -38,7 +36,7 @@ def storyboard(planned: Planned, peak_bytes: int) -> ScheduleFile:
         parts=_parts(window, projection),
         notes=tuple(_note(window, projection, planned.table, node.id) for node in problem.nodes),
         fixed=((ENGINE, problem.fixed_bytes - small), (SMALL_RESULTS, small)),
-        shard_ends=_shard_ends(planned, projection, planned.plan),
+        shard_ends=planned.applied.shard_ends,
         window=len(window.batches),
         peak_bytes=peak_bytes,
     )
@@ -77,20 +75,3 @@ def _note(window: Window, projection: Projection, table: KernelTable, node: int)
     call: Call = window.calls[number]
     kernel = table.kernels[call.kernel].kind if call.kind is CallKind.KERNEL else str(call.kind)
     return Note(kernel, call.micro, call.source)
-
-
-def _shard_ends(planned: Planned, projection: Projection, plan: Plan) -> tuple[int, ...]:
-    """Where the engine's shards end, as plan instructions: counted by calls, which both orders share."""
-    calls = [n for n, (op, v) in enumerate(plan.sequence) if op is Op.COMPUTE and v in projection.call_of]
-    ends: list[int] = []
-    done = 0
-    for entry in planned.applied.stream:
-        if isinstance(entry, pf.EndShard):
-            ends.append(calls[done] if done < len(calls) else len(plan.sequence))
-        elif _makes_items(entry):
-            done += 1
-    return tuple(ends)
-
-
-def _makes_items(entry: object) -> bool:
-    return isinstance(entry, pf.Call | pf.Batch | pf.Rows) or type(entry).__name__ == "Lookup"

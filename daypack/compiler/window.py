@@ -100,6 +100,7 @@ class _Assembly:
     weights: dict[int, str] = field(default_factory=dict[int, str])
     constants: dict[int, bytes] = field(default_factory=dict[int, bytes])
     shared: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    taken: dict[int, int] = field(default_factory=dict[int, int])  # item → the one that it overwrites
 
     def item(self, name: str, role: Role, origin: Origin, value: Value, source: str = "") -> int:
         number = len(self.items)
@@ -190,6 +191,7 @@ class _Assembly:
                 overwritten[number] = inputs[code.overwrites]
             elif target is not None and may_overwrite(body, code, position, inputs, target):
                 overwritten[number] = target
+        self.taken.update(overwritten)
         self.calls.append(
             Call(
                 CallKind.KERNEL,
@@ -217,12 +219,9 @@ class _Assembly:
         before, now = self.current[name], results[out.name]
         if now == before:
             return
-        if not self._overwrites(now, before):
+        if self.taken.get(now) != before:
             now = self.copy(now, before, name)
         self.current[name] = now
-
-    def _overwrites(self, now: int, before: int) -> bool:
-        return any(call.overwrites.get(now) == before for call in self.calls)
 
     def call_gradient(self, number: int, name: str) -> None:
         """Let a computed item without a name be known as the gradient that it is."""

@@ -2,8 +2,9 @@
 
 A training step goes up (forward: saved values pile up) and down again (backward: they are used), once a
 micro-step. `chains` finds each such hump in the bytes that live along the listed order, its turn, and the
-places before the turn where only one value is handed on. Between two such places lies a block. Without a hump
-or without such places there is no chain, and the answer is empty.
+places before the turn where only one value is handed on, or one for each of several micro-steps that go up
+together. Between two such places lies a block. Without a hump or without such places there is no chain, and
+the answer is empty.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from daypack.planners.problem import Problem
 
 VALLEY = 0.02
 """A hump ends where less than this share of the most live bytes is left."""
+SMALL = 0.01
+"""Values below this share of the largest are not counted among those handed on (the keys of dropout)."""
+COVERED, LARGEST, MOST_STREAMS = 0.5, 0.25, 16
+"""Shares of the saved bytes that lie in all blocks and in one; how many values may be handed on at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A run of nodes; ``saved`` are the values made in it that are read after the turn, in order.
 
-    ``handed_on`` is the one value that the next block reads; ``last`` the node after which what the block
-    does not keep may leave.
+    ``handed_on`` is the value that the next block of its stream reads; ``last`` the node after which what the
+    block does not keep may leave.
     """
 
     nodes: tuple[int, ...]
@@ -90,21 +95,50 @@ def _humps(live: list[int]) -> list[tuple[int, int, int]]:
 def _chain(
     problem: Problem, order: list[int], last_use: dict[int, int], begin: int, turn: int, end: int
 ) -> Chain:
-    """Cut the way up wherever one value is handed on."""
+    """Cut the way up wherever few values are handed on: one a stream, as few streams as there can be.
+
+    A window in layer-major order has as many streams as micro-steps. The least number is taken whose blocks
+    have most of what is saved and no block much of it; failing that, one.
+    """
+    opened = _opened(problem, order, begin, turn)
+    way_up = order[begin : turn + 1]
+    saved = {made for made in way_up if turn < last_use[made] < end}
+    total = sum(problem.nodes[value].size_bytes for value in saved)
+    for width in range(1, MOST_STREAMS + 1):
+        blocks = _blocks(way_up, opened, saved, width)
+        sizes = [sum(problem.nodes[value].size_bytes for value in block.saved) for block in blocks]
+        if blocks and sum(sizes) >= COVERED * total and max(sizes) <= LARGEST * total:
+            return Chain(blocks)
+    return Chain(_blocks(way_up, opened, saved, 1))
+
+
+def _opened(problem: Problem, order: list[int], begin: int, turn: int) -> list[tuple[int, int]]:
+    """After each node of the way up: how many large values wait to be read before the turn; the newest."""
     last_read = _last_read_before(problem, order, begin, turn)
-    blocks: list[Block] = []
-    nodes: list[int] = []
-    open_values: set[int] = set()
+    floor = SMALL * max(problem.nodes[value].size_bytes for value in order[begin : turn + 1])
+    found: list[tuple[int, int]] = []
+    waiting: dict[int, None] = {}
     for index in range(begin, turn + 1):
         value = order[index]
+        if problem.nodes[value].size_bytes >= floor:
+            waiting[value] = None
+        waiting = {held: None for held in waiting if last_read.get(held, -1) > index}
+        found.append((len(waiting), next(reversed(waiting), -1)))
+    return found
+
+
+def _blocks(
+    way_up: list[int], opened: list[tuple[int, int]], saved: set[int], width: int
+) -> tuple[Block, ...]:
+    """The way up cut wherever at most `width` values are open."""
+    blocks: list[Block] = []
+    nodes: list[int] = []
+    for value, (count, newest) in zip(way_up, opened, strict=True):
         nodes.append(value)
-        open_values.add(value)
-        open_values = {held for held in open_values if last_read.get(held, -1) > index}
-        if len(open_values) == 1:
-            saved = tuple(made for made in nodes if turn < last_use[made] < end)
-            blocks.append(Block(tuple(nodes), saved, min(open_values), value))
+        if 1 <= count <= width:
+            blocks.append(Block(tuple(nodes), tuple(n for n in nodes if n in saved), newest, value))
             nodes = []
-    return Chain(_merged(blocks))
+    return _merged(blocks)
 
 
 def _last_read_before(problem: Problem, order: list[int], begin: int, turn: int) -> dict[int, int]:

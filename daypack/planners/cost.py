@@ -8,7 +8,7 @@ plan, whatever it was planned for, so that limits on the others can be judged. A
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -138,7 +138,12 @@ def _rate(cost_per_byte: float) -> float:
 
 
 def seconds(problem: Problem, sequence: Sequence[Instruction]) -> float:
-    """How long a window takes when transfers overlap with computing.
+    """How long a window takes when transfers overlap with computing (`clock`)."""
+    return max((max(lanes) for lanes in clock(problem, sequence)), default=0.0)
+
+
+def clock(problem: Problem, sequence: Sequence[Instruction]) -> Iterator[tuple[float, float]]:
+    """For each instruction, when the computes and when the transfers up to it are done, in seconds.
 
     Two lanes: computes run one after the other; transfers too, in the order of the plan, and none begins
     before the computes listed before it are done. A compute waits for the page-ins of its operands. Costs of
@@ -155,4 +160,4 @@ def seconds(problem: Problem, sequence: Sequence[Instruction]) -> float:
             moved = max(moved, computed) + cost
             if op is Op.PAGE_IN:
                 arrival[value] = moved
-    return max(computed, moved)
+        yield computed, moved

@@ -60,12 +60,12 @@ class Node:
     inputs: tuple[int, ...] = ()
     kind: NodeKind = NodeKind.COMPUTE
     overwrites: int | None = None
+    operands: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Every value that must be resident while the node computes, without repeats, in order."""
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        """Every value that must be resident while the node computes, without repeats, in order."""
+    def __post_init__(self) -> None:
         extra = () if self.overwrites is None else (self.overwrites,)
-        return tuple(dict.fromkeys(self.inputs + extra))
+        object.__setattr__(self, "operands", tuple(dict.fromkeys(self.inputs + extra)))
 
     @property
     def new_bytes(self) -> int:

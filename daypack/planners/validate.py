@@ -83,8 +83,9 @@ class _Walk:
         self.began_on_flash: set[int] = set()
         self.resident: set[int] = set()
         self.on_flash: set[int] = set()
+        self.live_bytes = problem.fixed_bytes
         self._begin(plan)
-        self.peak_bytes = self._live_bytes()
+        self.peak_bytes = self.live_bytes
 
     def _begin(self, plan: Plan) -> None:
         mentioned: set[int] = set()
@@ -102,13 +103,18 @@ class _Walk:
                 if self._pageable(node.id):
                     self.on_flash.add(node.id)
                 if node.id not in self.began_on_flash and node.id in needed:
-                    self.resident.add(node.id)
+                    self._enter(node.id)
 
     def _pageable(self, value: int) -> bool:
         return self.problem.paging is not None and value in self.problem.paging.pageable
 
-    def _live_bytes(self) -> int:
-        return self.problem.fixed_bytes + sum(self.problem.nodes[value].size_bytes for value in self.resident)
+    def _enter(self, value: int) -> None:
+        self.resident.add(value)
+        self.live_bytes += self.problem.nodes[value].size_bytes
+
+    def _remove(self, value: int) -> None:
+        self.resident.remove(value)
+        self.live_bytes -= self.problem.nodes[value].size_bytes
 
     def step(self, position: int, op: Op, value: int) -> None:
         where = f"instruction {position}, {op.value} {value}"
@@ -136,10 +142,10 @@ class _Walk:
             if operand not in self.resident:
                 raise InvalidPlan(Reason.OPERAND_ABSENT, f"{where}: value {operand} is not in memory")
         if node.overwrites is not None:
-            self.resident.discard(node.overwrites)
+            self._remove(node.overwrites)
             self.on_flash.discard(node.overwrites)
-        self.resident.add(value)
-        self.peak_bytes = max(self.peak_bytes, self._live_bytes() + node.workspace_bytes)
+        self._enter(value)
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes + node.workspace_bytes)
         self.cost += node.cost
         self.computed.add(value)
         self.on_flash.discard(value)
@@ -155,8 +161,8 @@ class _Walk:
             raise InvalidPlan(Reason.ALREADY_RESIDENT, where)
         if value not in self.on_flash:
             raise InvalidPlan(Reason.NOT_ON_FLASH, where)
-        self.resident.add(value)
-        self.peak_bytes = max(self.peak_bytes, self._live_bytes())
+        self._enter(value)
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
         paging = self.problem.paging
         if paging is not None:
             bytes_read = max(self.problem.nodes[value].size_bytes, paging.min_read_bytes)
@@ -177,7 +183,7 @@ class _Walk:
     def _leave(self, where: str, value: int) -> None:
         if value not in self.resident:
             raise InvalidPlan(Reason.NOT_RESIDENT, where)
-        self.resident.discard(value)
+        self._remove(value)
 
     def end(self) -> None:
         for node in self.problem.nodes:

@@ -84,6 +84,11 @@ class FakeApi:
         self._maybe_fail()
         return CompileResult(out)
 
+    def dump_problem(self, spec: Any, file: Path, **options: Any) -> int:
+        self.calls.append(("dump", {"spec": spec, "file": file, **options}))
+        self._maybe_fail()
+        return 17
+
     def run_bundle(self, bundle: Path, **options: Any) -> Iterator[StepEvent]:
         self.calls.append(("run", {"bundle": bundle, **options}))
         yield StepEvent(1, self.first_loss)
@@ -119,7 +124,10 @@ Command = Callable[..., Outcome]
 def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
     module = SimpleNamespace(
-        compile_spec=fake.compile_spec, run_bundle=fake.run_bundle, inspect_bundle=fake.inspect_bundle
+        compile_spec=fake.compile_spec,
+        dump_problem=fake.dump_problem,
+        run_bundle=fake.run_bundle,
+        inspect_bundle=fake.inspect_bundle,
     )
     monkeypatch.setitem(sys.modules, "daypack.api", module)
     monkeypatch.setattr(daypack, "api", module, raising=False)

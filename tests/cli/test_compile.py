@@ -65,3 +65,10 @@ def test_an_infeasible_budget_is_exit_code_3(command, api, spec_file: Path) -> N
     assert outcome.code == 3
     assert outcome.err.endswith("error: needs 12 MB: h.0.mlp forces it\n")
     assert outcome.out == ""
+
+
+def test_without_a_bundle_only_the_problem_is_written(command, api, spec_file: Path) -> None:
+    outcome = command("compile", spec_file, "--dump-problem", "p.json", "--memory", "1 MB", "--json")
+    assert (outcome.code, outcome.json) == (0, {"problem": "p.json", "nodes": 17})
+    ((name, call),) = api.calls
+    assert (name, call["file"], call["memory_bytes"]) == ("dump", Path("p.json"), 1_000_000)

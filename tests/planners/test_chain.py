@@ -72,3 +72,25 @@ def test_the_dynamic_program_keeps_the_target():
         assert len(chosen) == len(chain.blocks)
         assert sum(choice.kept_bytes for _, choice in chosen) <= share * whole
     assert sum(choice.cost for _, choice in choose(problem, chain, fronts, 2 * whole)) == 0
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_streams_that_go_up_together_are_one_chain(streams: int):
+    """Layer by layer for all streams: as many values are handed on as there are streams."""
+    layers, nodes, saved = 6, [Node(0, "x", 1.0, 4)], list[tuple[int, int]]()
+    at = [0] * streams
+    for _ in range(layers):
+        for stream in range(streams):
+            inner = len(nodes)
+            nodes.append(Node(inner, "inner", 1.0, 20, inputs=(at[stream],)))
+            nodes.append(Node(inner + 1, "out", 1.0, 4, inputs=(inner,)))
+            saved.append((inner, stream))
+            at[stream] = inner + 1
+    down = at[:]
+    for inner, stream in reversed(saved):
+        nodes.append(Node(len(nodes), "down", 1.0, 4, inputs=(inner, down[stream])))
+        down[stream] = len(nodes) - 1
+    problem = Problem(tuple(nodes), keep=frozenset(down))
+    (chain,) = chains(problem)
+    assert len(chain.blocks) >= layers - 1
+    assert {problem.nodes[block.handed_on].name for block in chain.blocks} <= {"x", "inner", "out"}

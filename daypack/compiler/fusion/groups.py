@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daypack.compiler import ops
+from daypack.compiler.fusion.places import Places
 from daypack.compiler.fusion.roots import Roots
 from daypack.compiler.graph import Node, StepGraph, Value
 
@@ -97,9 +98,15 @@ class Grouping:
         self.groups: dict[int, Group] = {}
         self._access: dict[int, dict[int, set[str]]] = {}
         self._tables: dict[int, frozenset[int]] = {}
+        self._places = Places(self.groups, ())
+        self._large_readers: dict[int, list[int]] = {}
 
     def run(self) -> list[Group]:
         self._singles()
+        self._places = Places(self.groups, list(self.groups))
+        for value_id in self.group_of:
+            for leaf in self._large_leaves(value_id):
+                self._large_readers.setdefault(leaf, []).append(value_id)
         for value_id in sorted(self.group_of, key=self.order.__getitem__):
             self._try_merges(value_id)
         return self._ordered()
@@ -143,14 +150,9 @@ class Grouping:
 
     def _siblings(self, value_id: int) -> list[int]:
         """Earlier stored values that read a large operand of this one."""
-        mine = self._large_leaves(value_id)
-        found: list[int] = []
-        if not mine:
-            return found
-        for other in self.group_of:
-            if self.order[other] < self.order[value_id] and mine & self._large_leaves(other):
-                found.append(other)
-        return sorted(found, key=lambda v: -self.order[v])
+        readers = (self._large_readers.get(leaf, ()) for leaf in self._large_leaves(value_id))
+        earlier = {v for found in readers for v in found if self.order[v] < self.order[value_id]}
+        return sorted(earlier, key=lambda v: (-self.order[v], v))
 
     def _large_leaves(self, value_id: int) -> frozenset[int]:
         node = self.producers[value_id]
@@ -166,12 +168,15 @@ class Grouping:
             return
         a, b = self.groups[first], self.groups[second]
         merged = self._merged_kind(a, b)
-        if merged is None or not self._accesses_allowed(a, b, merged) or self._path_around(first, second):
+        if merged is None or not self._accesses_allowed(a, b, merged):
             return
         if merged[0] is Kind.ROWS and not self._share_a_row(a, b, merged[1]):
             return
         if self._tables_of(a) and self._tables_of(b) and self._tables_of(a) != self._tables_of(b):
             return
+        if self._places.path_around(first, second):
+            return
+        self._places.merge(first, second)
         kind, domain, axes = merged
         self.groups[first] = Group(
             kind,
@@ -183,8 +188,8 @@ class Grouping:
         )
         del self.groups[second]
         self.group_of.update((root, first) for root in b.roots)
-        for other in self.groups.values():
-            for links in (other.after, other.before):
+        for number in b.after | b.before:
+            for links in (self.groups[number].after, self.groups[number].before):
                 if second in links:
                     links.discard(second)
                     links.add(first)
@@ -291,23 +296,6 @@ class Grouping:
         node = self.producers[value.id]
         for operand in node.inputs:
             self._walk(operand, _through(node, operand, how), found, seen)
-
-    def _path_around(self, first: int, second: int) -> bool:
-        """Whether some path between the two groups leads through a third."""
-        return self._reaches(first, second) or self._reaches(second, first)
-
-    def _reaches(self, start: int, goal: int) -> bool:
-        pending = [g for g in self.groups[start].after if g != goal]
-        seen = set(pending)
-        while pending:
-            number = pending.pop()
-            for following in self.groups[number].after:
-                if following == goal:
-                    return True
-                if following not in seen and following != start:
-                    seen.add(following)
-                    pending.append(following)
-        return False
 
     def _ordered(self) -> list[Group]:
         """A valid order that follows the original one."""

@@ -73,6 +73,7 @@ class _Decider:
         self.leaves: dict[int, frozenset[int]] = {}
         self.needed = self._needed()
         self.readers = self._readers()
+        self.spread = self._spread()
 
     def _needed(self) -> set[int]:
         """Values that must be in memory whatever they cost."""
@@ -151,17 +152,22 @@ class _Decider:
 
     def _repeated_by_broadcast(self, value: Value) -> bool:
         """Whether a reader spreads the value over new leading dimensions, and would compute it once a row."""
-        if value.elements <= 1:
-            return False
-        for node in self.graph.nodes:
-            if node.op == "broadcast_in_dim" and node.inputs[0].id == value.id:
-                dims = node.attrs["dims"]
-                shape = node.output.shape
-                last = max((d for d, n in zip(dims, value.shape, strict=True) if n > 1), default=-1)
-                spread = [d for d in range(last) if d not in dims or value.shape[dims.index(d)] < shape[d]]
-                if any(shape[d] > 1 for d in spread):
-                    return True
+        return value.id in self.spread
+
+    def _spread(self) -> set[int]:
+        """Values that some broadcast repeats before their last dimension."""
+        broadcasts = (node for node in self.graph.nodes if node.op == "broadcast_in_dim")
+        return {node.inputs[0].id for node in broadcasts if _spreads(node)}
+
+
+def _spreads(broadcast: Node) -> bool:
+    (value,), shape = broadcast.inputs, broadcast.output.shape
+    dims: tuple[int, ...] = broadcast.attrs["dims"]
+    if value.elements <= 1:
         return False
+    last = max((d for d, n in zip(dims, value.shape, strict=True) if n > 1), default=-1)
+    spread = [d for d in range(last) if d not in dims or value.shape[dims.index(d)] < shape[d]]
+    return any(shape[d] > 1 for d in spread)
 
 
 def choose_roots(graph: StepGraph) -> Roots:

@@ -54,7 +54,8 @@ static void leave(struct greedy *g, int32_t value) {
     g->resident[value] = 0;
 }
 
-// The step that reads a value next, itself or through an evicted value that is recomputed from it.
+// The step that reads a value next, itself or through an evicted value that is recomputed from it. What an evicted
+// value was needed for may have passed without it, where another way was cheaper: it is then looked up anew.
 static int64_t needed_at(struct greedy *g, int32_t value) {
     int32_t *next = &g->next_use[value];
     while (*next < g->use_start[value + 1] && g->use_list[*next] < g->totals[STEP]) {
@@ -64,18 +65,23 @@ static int64_t needed_at(struct greedy *g, int32_t value) {
     for (int32_t i = g->user_start[value]; i < g->user_start[value + 1]; i++) {
         const int32_t user = g->user_list[i];
         if (!g->resident[user] && !g->gone[user]) {
+            if (g->need[user] < g->totals[STEP]) {
+                g->need[user] = needed_at(g, user);
+            }
             step = least(step, g->need[user]);
         }
     }
     return step;
 }
 
+// What a page-in costs, and the page-out before it where flash has no current copy.
+static double paging_cost(const struct greedy *g, int32_t value) {
+    return g->read_cost[value] + (g->stale[value] ? g->write_cost[value] : 0.0);
+}
+
 // What bringing a value back would cost; negative if nothing can.
 static double restore_cost(const struct greedy *g, int32_t value) {
-    double paged = -1.0;
-    if (is(g, value, PAGEABLE)) {
-        paged = g->read_cost[value] + (g->stale[value] ? g->write_cost[value] : 0.0);
-    }
+    const double paged = is(g, value, PAGEABLE) ? paging_cost(g, value) : -1.0;
     if (is(g, value, SOURCE | ONCE) || g->overwrites[value] >= 0) {
         return paged;
     }
@@ -95,12 +101,13 @@ static double restore_cost(const struct greedy *g, int32_t value) {
     return paged >= 0.0 && paged < computed ? paged : computed;
 }
 
+// Written out if that is how it will come back.
 static void evict(struct greedy *g, int32_t value, int64_t need, double cost) {
     g->need[value] = need;
     g->restore[value] = cost;
     g->totals[LIVE] -= g->size[value];
     leave(g, value);
-    if (is(g, value, PAGEABLE)) {
+    if (is(g, value, PAGEABLE) && cost == paging_cost(g, value)) {
         g->stale[value] = 0;
     }
 }
@@ -200,7 +207,7 @@ static bool page_in_is_best(const struct greedy *g, int32_t value, bool ever) {
         }
         computed += g->resident[operand] ? 0.0 : g->restore[operand];
     }
-    return g->read_cost[value] <= computed;
+    return paging_cost(g, value) <= computed;
 }
 
 // Bring a value into memory, and first whatever it is computed from. Operands that are there wait pinned.
@@ -216,6 +223,7 @@ static int64_t materialize(struct greedy *g, int32_t wanted, bool first_time) {
                 return DOES_NOT_FIT;
             }
             g->totals[LIVE] += g->size[value];
+            g->stale[value] = 0;
             enter(g, value);
             if (!record(g, 2 * value + PAGE_IN)) {
                 return TOO_LONG;
@@ -262,11 +270,12 @@ static int64_t materialize(struct greedy *g, int32_t wanted, bool first_time) {
     return DONE;
 }
 
-// Whether an evicted value that is still needed could only be recomputed from `wanted`.
+// Bring back what is evicted, still needed and could only be recomputed from `wanted`, which is about to change.
 static int64_t rescue(struct greedy *g, int32_t wanted, int32_t writer) {
     for (int32_t i = g->user_start[wanted]; i < g->user_start[wanted + 1]; i++) {
         const int32_t user = g->user_list[i];
-        if (user != writer && !g->resident[user] && !g->gone[user] && g->need[user] < NEVER) {
+        const bool lost = user != writer && !g->resident[user] && !g->gone[user] && !is(g, user, PAGEABLE);
+        if (lost && g->need[user] < NEVER && needed_at(g, user) < NEVER) {
             const int64_t done = materialize(g, user, false);
             if (done != DONE) {
                 return done;
