@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from daypack import api
-from daypack.spec import TrainSpec, check_spec, to_toml
+from daypack.spec import TrainSpec, check_spec
 from parity.engine import state_file
 from parity.workspace import Built, Workspace
 
@@ -58,18 +56,10 @@ def _plain(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusal(work: Workspace, spec: TrainSpec, memory_bytes: int) -> Refused | None:
-    """Compile under a budget; what it said if it was refused, else None."""
-    path = work.folder / "refused.toml"
-    path.write_text(to_toml(with_memory(spec, memory_bytes)))
-    words = ["compile", str(path), "--out", str(work.folder / "refused.bundle"), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "daypack", *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
+    """What a compilation under a budget says if it is refused; else None, and the bundle is kept."""
+    said = work.try_build(with_memory(spec, memory_bytes))
+    if isinstance(said, Built):
         return None
-    if done.returncode != 3:
-        raise RuntimeError(f"daypack {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
-    said = json.loads(done.stdout)
     return Refused(said["smallest_feasible_bytes"], said["bound_bytes"], said["forced_by"])
 
 

@@ -30,8 +30,17 @@ class Finished:
     peak_rss_bytes: int
 
 
+class Failed(RuntimeError):
+    """A command that did not end with 0: its exit status, and what it wrote to standard output."""
+
+    def __init__(self, command: Sequence[str], status: int, output: str, errors: str) -> None:
+        self.status, self.output = status, output
+        said = output[-2000:] + errors[-2000:]
+        super().__init__(f"{' '.join(command)}: ended with {status}: {said}")
+
+
 def run_measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
-    """Run a command to its end; RuntimeError with what it said if that is not 0."""
+    """Run a command to its end; `Failed` if that is not 0."""
     with tempfile.NamedTemporaryFile("r") as peak:
         began = time.monotonic()
         done = subprocess.run(
@@ -43,7 +52,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
         )
         seconds = time.monotonic() - began
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: ended with {done.returncode}: {done.stderr[-2000:]}")
+            raise Failed(command, done.returncode, done.stdout, done.stderr)
         return Finished(done.stdout, seconds, int(Path(peak.name).read_text()) * 1024)
 
 

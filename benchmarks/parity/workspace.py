@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daypack.errors import ExitCode
 from daypack.spec import TrainSpec, to_toml
-from parity.process import Finished, run_measured
+from parity.process import Failed, Finished, run_measured
 from parity.specs import write_ids
 
 BUDGETS = 10
@@ -44,6 +45,15 @@ class Workspace:
         if key not in self._built:
             self._built[key] = self.compile(spec, target, f"{len(self._built)}.bundle")
         return self._built[key]
+
+    def try_build(self, spec: TrainSpec) -> Built | dict[str, Any]:
+        """As `build`; or what the compilation said that found no plan (exit code 3)."""
+        try:
+            return self.build(spec)
+        except Failed as failure:
+            if failure.status != ExitCode.BUDGET_INFEASIBLE:
+                raise
+            return json.loads(failure.output)
 
     def compile(
         self, spec: TrainSpec, target: str | None, name: str, environment: dict[str, str] | None = None

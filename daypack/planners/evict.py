@@ -84,7 +84,7 @@ def _staying(problem: Problem, share: float) -> frozenset[int]:
 
 @dataclass(slots=True)
 class _Walk:
-    """The walk's memory: what is resident, what may not leave now, the loads so far."""
+    """The walk's memory: what is resident, what may not leave now, what is no more, the loads so far."""
 
     problem: Problem
     memory_bytes: int
@@ -92,6 +92,7 @@ class _Walk:
     resident: set[int] = field(default_factory=set[int])
     locks: dict[int, int] = field(default_factory=dict[int, int])
     pinned: set[int] = field(default_factory=set[int])
+    overwritten: set[int] = field(default_factory=set[int])
     loads: list[Instruction] = field(default_factory=list[Instruction])
     live_bytes: int = 0
     position: int = -1
@@ -141,6 +142,7 @@ class _Walk:
         self.loads.append(Instruction(Op.COMPUTE, value))
         if node.overwrites is not None:
             self._leave(node.overwrites)
+            self.overwritten.add(node.overwrites)
         self._enter(value)
         for operand in node.operands:
             self.locks[operand] -= 1
@@ -150,6 +152,8 @@ class _Walk:
     def _have(self, value: int, depth: int) -> None:
         if value in self.resident:
             return
+        if value in self.overwritten:
+            raise _DoesNotFit  # what reads the old content cannot be computed again
         if self.problem.is_source(value):
             self._make_room(self.problem.nodes[value].size_bytes)
             self.loads.append(Instruction(Op.PAGE_IN, value))

@@ -46,20 +46,36 @@ def met_or_refused(
     """A schedule within the budget, or `PlanInfeasible` with the smallest budget that ``attempt`` meets.
 
     One-pass planners are not monotone: a smaller budget may give a plan where this one does not, so what the
-    search for the smallest budget finds may be the answer.
+    search for the smallest budget finds may be the answer; and the peak of a plan may be a budget that gives
+    none. The budget named is one that ``attempt`` meets, so that asking for it does not end here again.
     """
+    found, high, met = _searched(problem, memory_bytes, attempt)
+    if found is not None:
+        return found
+    if high < met and _searched(problem, high, attempt)[0] is None:
+        high = met
+    raise infeasible(problem, memory_bytes, high)
+
+
+def _searched(
+    problem: Problem, memory_bytes: int, attempt: Callable[[int], Schedule | None]
+) -> tuple[Schedule | None, int, int]:
+    """(a schedule within the budget or None, the least peak seen, the budget that gave it)."""
     bound = memory_bound(problem).bound_bytes
-    high = complete(problem, given_order(problem)).peak_bytes
+    high = met = complete(problem, given_order(problem)).peak_bytes
     low = max(memory_bytes, bound)
     budgets = [int(share * memory_bytes) for share in TRIES] if memory_bytes >= bound else []
     for budget in budgets:
         schedule = attempt(budget)
         if schedule is not None and schedule.peak_bytes <= memory_bytes:
-            return schedule
+            return schedule, high, met
     while high - low > max(high // PRECISION, 1):
         middle = (low + high) // 2
         schedule = attempt(middle)
         if schedule is not None and schedule.peak_bytes <= memory_bytes:
-            return schedule
-        low, high = (middle, high) if schedule is None else (low, min(middle, schedule.peak_bytes))
-    raise infeasible(problem, memory_bytes, high)
+            return schedule, high, met
+        if schedule is None:
+            low = middle
+        else:
+            high, met = min(middle, schedule.peak_bytes), middle
+    return None, high, met

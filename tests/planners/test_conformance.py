@@ -72,9 +72,17 @@ def test_plans_are_sound_or_refused(name: str, instance: str):
             assert math.isclose(plan.cost, sum(node.cost for node in problem.nodes))
 
 
+#: In the second the peak of a plan, asked for as a budget, gave `evict` none.
+SMALLEST = {
+    "adapters": INSTANCES["adapters"],
+    "all weights": training_problem(Shape(layers=2, rank=0, tokens=256)),
+}
+
+
 @every_planner
-def test_what_is_called_smallest_does(name: str):
-    problem = INSTANCES["adapters"]
+@pytest.mark.parametrize("instance", SMALLEST)
+def test_what_is_called_smallest_does(name: str, instance: str):
+    problem = SMALLEST[instance]
     with pytest.raises(PlanInfeasible) as caught:
         planner_named(name)(problem, memory_bound(problem).bound_bytes - 1, QUICK)
     assert attempt(name, problem, caught.value.smallest_feasible_bytes) is not None
