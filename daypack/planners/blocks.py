@@ -3,8 +3,8 @@
 A training step goes up (forward: saved values pile up) and down again (backward: they are used), once a
 micro-step. `chains` finds each such hump in the bytes that live along the listed order, its turn, and the
 places before the turn where only one value is handed on, or one for each of several micro-steps that go up
-together. Between two such places lies a block. Without a hump or without such places there is no chain, and the
-answer is empty.
+together. Between two such places lies a block. Without a hump or without such places there is no chain, and
+the answer is empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VALLEY = 0.02
 SMALL = 0.01
 """Values below this share of the largest are not counted among those handed on (the keys of dropout)."""
 COVERED, LARGEST, MOST_STREAMS = 0.5, 0.25, 16
-"""Shares of the saved bytes that lie in all blocks and in one, and how many values may be handed on at once."""
+"""Shares of the saved bytes in all blocks and in one, and how many values may be handed on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _chain(
 
 
 def _opened(problem: Problem, order: list[int], begin: int, turn: int) -> list[tuple[int, int]]:
-    """After each node of the way up, how many large values wait to be read before the turn, and the newest."""
+    """After each node of the way up, how many large values wait to be read before the turn; the newest."""
     last_read = _last_read_before(problem, order, begin, turn)
     floor = SMALL * max(problem.nodes[value].size_bytes for value in order[begin : turn + 1])
     found: list[tuple[int, int]] = []
