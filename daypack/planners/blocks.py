@@ -19,7 +19,7 @@ VALLEY = 0.02
 SMALL = 0.01
 """Values below this share of the largest are not counted among those handed on (the keys of dropout)."""
 COVERED, LARGEST, MOST_STREAMS = 0.5, 0.25, 16
-"""Shares of the saved bytes that lie in all blocks and in one; how many values may be handed on at once."""
+"""Shares of the saved bytes in all blocks and in one, and how many values may be handed on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _chain(
 
 
 def _opened(problem: Problem, order: list[int], begin: int, turn: int) -> list[tuple[int, int]]:
-    """After each node of the way up: how many large values wait to be read before the turn; the newest."""
+    """After each node of the way up, how many large values wait to be read before the turn; the newest."""
     last_read = _last_read_before(problem, order, begin, turn)
     floor = SMALL * max(problem.nodes[value].size_bytes for value in order[begin : turn + 1])
     found: list[tuple[int, int]] = []

@@ -50,7 +50,19 @@ def _run_shrinking(walk: _Walk) -> None:
                 heappush(fresh, ready)
         else:
             walk.waiting.add(value)
-    for value in sorted(walk.waiting):
+    _run_waiting(walk)
+
+
+def _run_waiting(walk: _Walk) -> None:
+    """Run what waited and adds nothing any more, by id: one round. Only what changed since is looked at."""
+    latest = -1
+    while True:
+        walk.touched.update(value for value in walk.take_changed() if value in walk.waiting)
+        value = min((value for value in walk.touched if value > latest), default=None)
+        if value is None:
+            return
+        latest = value
+        walk.touched.discard(value)
         if not walk.done[value] and walk.added_bytes(value) <= 0:
             walk.run(value)
             walk.waiting.discard(value)
@@ -89,13 +101,19 @@ def _demand(walk: _Walk, wanted: int) -> None:
 def frugal(problem: Problem) -> list[int]:
     """Of the nodes that are ready always the one that adds least; the listed order among equals."""
     walk = _Walk(problem)
-    ready = set(walk.take_ready())
-    while ready:
-        value = min(ready, key=lambda candidate: (walk.added_bytes(candidate), candidate))
-        ready.discard(value)
-        walk.run(value)
-        ready.update(walk.take_ready())
-    return walk.order
+    ready: set[int] = set()
+    heap: list[tuple[int, int]] = []
+    while True:
+        fresh = walk.take_ready()
+        ready.update(fresh)
+        for value in (*fresh, *(value for value in walk.take_changed() if value in ready)):
+            heappush(heap, (walk.added_bytes(value), value))
+        if not ready:
+            return walk.order
+        _, value = heappop(heap)
+        if value in ready:  # else it ran at a lower price
+            ready.discard(value)
+            walk.run(value)
 
 
 class _Walk:
@@ -107,6 +125,7 @@ class _Walk:
         self.order: list[int] = []
         self.done = [problem.is_source(node.id) for node in nodes]
         self.waiting: set[int] = set()
+        self.touched: set[int] = set()
         self.before = [_before(problem, node.id) for node in nodes]
         self._after: list[list[int]] = [[] for _ in nodes]
         for node in nodes:
@@ -115,10 +134,16 @@ class _Walk:
         self._missing = [sum(not self.done[need] for need in needs) for needs in self.before]
         self._readers = [len(users) for users in problem.users]
         self._ready = [node.id for node in nodes if not self.done[node.id] and not self._missing[node.id]]
+        self._changed: list[int] = []
 
     def take_ready(self) -> list[int]:
         """The nodes that became ready since the last call, by id."""
         found, self._ready = sorted(self._ready), []
+        return found
+
+    def take_changed(self) -> list[int]:
+        """The nodes that may add less than they did at the last call: they are the last to read something."""
+        found, self._changed = self._changed, []
         return found
 
     def run(self, value: int) -> None:
@@ -127,6 +152,8 @@ class _Walk:
         self.done[value] = True
         for operand in self._problem.nodes[value].operands:
             self._readers[operand] -= 1
+            if self._readers[operand] == 1:
+                self._changed += (user for user in self._problem.users[operand] if not self.done[user])
         for user in self._after[value]:
             self._missing[user] -= 1
             if not self._missing[user] and not self.done[user]:
