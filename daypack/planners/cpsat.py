@@ -114,15 +114,20 @@ class _Stages:
         self._offer(annealed(self.problem, self.memory_bytes, self.options))
 
     def _hurry(self) -> None:
-        """The exact search in haste: any plan where there is none, then cheaper ones, annealed again."""
-        before = self.found
+        """The exact search in haste: any plan where there is none, then cheaper ones, each annealed again."""
         if self.found is None:
             self._take(backward.reached(self.problem, self.memory_bytes, self.until))
+            self._anneal_again()
         if self.found is None:
             return
-        self._offer(backward.improved(self.problem, self.memory_bytes, self.found, self.until))
+        before = self.found
+        self._offer(backward.improved(self.problem, self.memory_bytes, before, self.until))
+        if self.found is not before:
+            self._anneal_again()
+
+    def _anneal_again(self) -> None:
         left = self.until - time.monotonic()
-        if self.found is before or left <= 0:
+        if self.found is None or left <= 0:
             return
         tables, seconds = Tables(self.problem), min(left, ENOUGH_S_A_NODE * len(self.problem.nodes))
         loads, seed = loads_of(self.found), self.options.seed
