@@ -41,8 +41,8 @@ ROUNDS = ((0, 100_000), (2_000, 400_000), (20_000, 4_000_000), (100_000, 20_000_
 PAIR_SHARE = 0.5
 """Of the time left that a round's pairs may take."""
 STUCK_STATES, REACH_STATES = 10_000, 1_000_000
-HASTES = (3.0, 1.0, 0.5, 0.25, 0.12)
-HASTE_PAIR_STATES, HASTE_STATES = 1_000, 200_000
+HASTES = (1000.0, 30.0, 10.0, 3.0, 1.0, 0.5, 0.25, 0.12)
+HASTE_PAIR_STATES, HASTE_STATES = 1_000, 400_000
 CHUNK = 20_000
 """States between two looks at the clock."""
 PAIR_NODES = 160
