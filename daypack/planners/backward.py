@@ -28,17 +28,21 @@ import math
 import time
 from dataclasses import dataclass
 
-from daypack.planners.backward_state import MOST_NODES, Backward, Verdict
+from daypack.planners.backward_state import Backward, Verdict
 from daypack.planners.finish import CLOSE
 from daypack.planners.plan import Instruction
 from daypack.planners.problem import Problem
-from daypack.planners.schedule import Schedule
+from daypack.planners.schedule import Schedule, complete
 
+MOST_NODES = 300
+"""Above this the search does not get far."""
 ROUNDS = ((0, 100_000), (2_000, 400_000), (20_000, 4_000_000), (100_000, 20_000_000))
 """States for each pair of values and for the whole, round by round: 0.1, 3, 30, 200 s; 70 bytes a state."""
 PAIR_SHARE = 0.5
 """Of the time left that a round's pairs may take."""
-REACH_STATES = 2_000_000
+STUCK_STATES, REACH_STATES = 10_000, 1_000_000
+HASTES = (1000.0, 30.0, 10.0, 3.0, 1.0, 0.5, 0.25, 0.12)
+HASTE_PAIR_STATES, HASTE_STATES = 1_000, 400_000
 CHUNK = 20_000
 """States between two looks at the clock."""
 PAIR_NODES = 160
@@ -74,19 +78,26 @@ def whole(problem: Problem) -> list[int]:
     ]
 
 
+def refuted(
+    problem: Problem, memory_bytes: int, until: float = math.inf, states: int = STUCK_STATES
+) -> Outcome:
+    """The proof that no plan fits, if one node alone is the reason and so many states show it."""
+    stuck = _stuck(Backward(problem, memory_bytes, states), states, until)
+    return Outcome(None, sum(node.cost for node in problem.nodes), stuck is not None, stuck)
+
+
 def reached(
     problem: Problem, memory_bytes: int, until: float = math.inf, states: int = REACH_STATES
 ) -> Outcome:
     """Any plan within the budget, whatever it costs, or the proof that there is none."""
-    base = sum(node.cost for node in problem.nodes)
+    outcome = refuted(problem, memory_bytes, until, max(1, states // 20))
+    if outcome.infeasible:
+        return outcome
     search = Backward(problem, memory_bytes, states)
-    stuck = _stuck(search, states // 20, until)
-    if stuck is not None:
-        return Outcome(None, base, True, stuck)
-    search.begin(whole(problem), greedy=True)
+    search.begin(whole(problem), haste=math.inf)
     verdict = _run(search, until)
     loads = tuple(search.loads()) if verdict is Verdict.FOUND else None
-    return Outcome(loads, base, verdict is Verdict.EXHAUSTED)
+    return Outcome(loads, outcome.bound_cost, verdict is Verdict.EXHAUSTED)
 
 
 def _stuck(search: Backward, states: int, until: float) -> int | None:
@@ -94,7 +105,7 @@ def _stuck(search: Backward, states: int, until: float) -> int | None:
     for node in search.problem.nodes:
         if search.problem.is_source(node.id):
             continue
-        search.begin({node.id, *_resident(search.problem)}, most_states=states, greedy=True)
+        search.begin({node.id, *_resident(search.problem)}, most_states=states, haste=math.inf)
         if _run(search, until) is Verdict.EXHAUSTED:
             return node.id
         if time.monotonic() >= until:
@@ -134,6 +145,24 @@ def optimized(
         if time.monotonic() >= until:
             break
     return Outcome(None, base + bound, False)
+
+
+def improved(
+    problem: Problem, memory_bytes: int, best: Schedule, until: float = math.inf, states: int = HASTE_STATES
+) -> Schedule:
+    """A cheaper plan by searches that expect ever less extra cost; `best` if there is none."""
+    base = sum(node.cost for node in problem.nodes)
+    search = Backward(problem, memory_bytes, states)
+    now = time.monotonic()
+    Pairs(problem).improve(search, HASTE_PAIR_STATES, best.cost - base, now + PAIR_SHARE * (until - now))
+    for haste in HASTES:
+        if time.monotonic() >= until:
+            break
+        limit = best.cost * (1 - CLOSE) - base
+        search.begin(whole(problem), limit, haste=haste)
+        if _run(search, until) is Verdict.FOUND:
+            best = complete(problem, search.loads())
+    return best
 
 
 def _run(search: Backward, until: float) -> Verdict:

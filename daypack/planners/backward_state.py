@@ -16,8 +16,6 @@ from daypack.planners.native import library, structure
 from daypack.planners.plan import Instruction, Op
 from daypack.planners.problem import Problem
 
-MOST_WORDS = 16
-MOST_NODES = 64 * MOST_WORDS
 ONCE, TOKEN, SOURCE = 1, 2, 4
 
 Array = NDArray[Any]
@@ -49,6 +47,7 @@ class Backward:
             "goal": packed([n.id for n in problem.nodes if problem.is_source(n.id)], self.words),
             "pair": self.pair,
             "limit": np.full(1, math.inf),
+            "haste": np.zeros(1),
         }
         self._all |= _state_arrays(self.words, most_states)
         scalars = {
@@ -57,7 +56,6 @@ class Backward:
             "budget": memory_bytes - problem.fixed_bytes,
             "most_states": most_states,
             "table_mask": len(self._all["table"]) - 1,
-            "greedy": 0,
         }
         self._struct: Any = structure(scalars, self._all)
 
@@ -68,19 +66,20 @@ class Backward:
         most_states: int | None = None,
         *,
         goal: Iterable[int] | None = None,
-        greedy: bool = False,
+        haste: float = 0.0,
     ) -> None:
         """Forget the last search and begin at these values, for an extra cost below ``limit``.
 
-        ``greedy`` ignores what a state costs and goes for the end. ``goal`` is what may be left of a set
-        at the end: the sources if nothing else is said.
+        ``haste`` is the extra cost expected for a unit of cost still to come: with it the search goes for
+        the end, and its first end need not be the cheapest. ``goal`` is what may be left of a set at the
+        end: the sources if nothing else is said.
         """
         states = min(self.most_states, most_states or self.most_states)
         self._all["table"][: self._struct.table_mask + 1] = 0
         self._all["counts"][:] = 0
         self._struct.most_states = states
         self._struct.table_mask = _table_size(states) - 1
-        self._struct.greedy = int(greedy)
+        self._all["haste"][0] = haste
         self._all["start"][:] = packed(start, self.words)
         self._all["limit"][0] = limit
         if goal is not None:
@@ -95,7 +94,7 @@ class Backward:
 
     @property
     def bound(self) -> float:
-        """No end costs less extra than this (of a search that is not greedy and not exhausted)."""
+        """No end costs less extra than this (of a search without haste that is not exhausted)."""
         return float(self._all["total"][self._all["heap"][0]])
 
     @property

@@ -41,9 +41,19 @@ def forced_by(problem: Problem, node: int) -> tuple[ForcedBy, ...]:
 
 
 def _pinned(problem: Problem) -> set[int]:
-    """Kept sources that may not be paged: resident in every plan, through whatever overwrites them."""
+    """Kept sources that nothing lets leave: resident in every plan, through whatever overwrites them."""
     roots = {origin(problem, value) for value in problem.keep}
-    return {root for root in roots if problem.is_source(root) and not problem.pageable(root)}
+    return {root for root in roots if problem.is_source(root) and not may_leave(problem, root)}
+
+
+def may_leave(problem: Problem, value: int) -> bool:
+    """Whether the value, or anything that takes its place by overwriting it, may be paged."""
+    while not problem.pageable(value):
+        heirs = [user for user in problem.users[value] if problem.nodes[user].overwrites == value]
+        if not heirs:
+            return False
+        value = heirs[0]
+    return True
 
 
 def _forced_by(problem: Problem, pinned: set[int], worst: int) -> tuple[ForcedBy, ...]:

@@ -6,40 +6,37 @@ both sides: a budget that it meets is smaller, one that it refutes raises the bo
 
 from __future__ import annotations
 
-import time
-
 from daypack.planners.anneal_state import Tables
 from daypack.planners.backward import applies, reached
-from daypack.planners.bounds import forced_by
+from daypack.planners.bounds import forced_by, memory_bound
 from daypack.planners.finish import PRECISION
 from daypack.planners.infeasible import PlanInfeasible
 from daypack.planners.portfolio import met_or_refused
 from daypack.planners.problem import Problem
 from daypack.planners.schedule import Schedule, complete
 
-STATES = 300_000
+STATES = 100_000
 """For each budget that is tried."""
 
 
-def met_or_explained(
-    problem: Problem, memory_bytes: int, until: float, *, refuted: bool = False, stuck: int | None = None
-) -> Schedule:
+def met_or_explained(problem: Problem, memory_bytes: int, bound_bytes: int, stuck: int | None) -> Schedule:
     """A schedule within the budget if the fast planners have one after all; else `PlanInfeasible`.
 
-    ``refuted`` and ``stuck`` say what is known already: no plan fits, this node being the reason.
+    ``bound_bytes`` and ``stuck`` say what is proven already: what every plan needs, the node that forces it.
     """
     try:
         return met_or_refused(Tables(problem), memory_bytes)
     except PlanInfeasible as error:
-        found = error
-    bound, smallest, forced = found.bound_bytes, found.smallest_feasible_bytes, found.forced_by
-    if refuted and memory_bytes >= bound:
-        bound = memory_bytes + 1
+        smallest = error.smallest_feasible_bytes
+    least = memory_bound(problem)  # `Tables` lets less leave than the problem does: its bound is not ours
+    bound, forced = least.bound_bytes, least.forced_by
+    if bound_bytes > bound:
+        bound = bound_bytes
         forced = forced if stuck is None else forced_by(problem, stuck)
     low = max(bound, memory_bytes + 1)
-    while applies(problem) and smallest - low > max(smallest // PRECISION, 1) and time.monotonic() < until:
+    while applies(problem) and smallest - low > max(smallest // PRECISION, 1):
         middle = (low + smallest) // 2
-        outcome = reached(problem, middle, until, STATES)
+        outcome = reached(problem, middle, states=STATES)
         if outcome.loads is not None:
             smallest = complete(problem, outcome.loads).peak_bytes
             continue

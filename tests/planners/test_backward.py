@@ -22,7 +22,7 @@ from tests.planners.generated import problems
 from tests.planners.problems import example, update
 
 WITHIN_SECONDS = ((0, 2_000), (500, 20_000))
-slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def judged(problem: Problem, memory_bytes: int, loads) -> float:
@@ -79,7 +79,7 @@ def test_small_layered_graphs(seed: int, share: float):
 
 
 def test_an_interrupted_search_leaves_a_bound():
-    problem = layered_problem(60, 2)
+    problem = layered_problem(40, 2)
     memory_bytes = int(0.7 * keep_all_order(problem).peak_bytes)
     exact = optimized(problem, memory_bytes, None)
     assert exact.loads is not None
@@ -92,7 +92,7 @@ def test_an_interrupted_search_leaves_a_bound():
 
 
 def test_what_is_already_optimal_is_confirmed():
-    problem = layered_problem(60, 2)
+    problem = layered_problem(40, 2)
     memory_bytes = int(0.7 * keep_all_order(problem).peak_bytes)
     exact = optimized(problem, memory_bytes, None)
     assert exact.loads is not None

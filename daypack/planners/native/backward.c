@@ -12,11 +12,11 @@
 #include "planners.h"
 
 enum { FOUND = 1, EXHAUSTED = 0, AGAIN = -1, FULL = -2 };
-enum { MOST_WORDS = 16 };
+enum { MOST_WORDS = 16 }; // far above MOST_NODES of backward.py
 enum { ONCE = 1, TOKEN = 2, SOURCE = 4 }; // a token has no bytes in the set: it is only still to be computed
 
 struct backward {
-    int64_t values, words, budget, most_states, table_mask, greedy;
+    int64_t values, words, budget, most_states, table_mask;
     const int64_t *size, *workspace;
     const double *cost;
     const int32_t *operand_start, *operand_list, *overwrites;
@@ -25,6 +25,7 @@ struct backward {
     const uint64_t *start, *goal;             // a subset of goal ends the search
     const double *pair;                       // values x values: extra cost of having both at once, at least
     const double *limit;                      // states of this extra cost or more are left out
+    const double *haste;                      // extra cost expected for a unit of cost that is still to come
     uint64_t *set;                            // words a state
     double *extra, *total;                    // extra cost up to the state; with what is still to come, at least
     float *rest;
@@ -166,11 +167,14 @@ INLINE float rest_of(const struct backward *s, const uint64_t *set, int64_t word
     return (float)rest;
 }
 
+// Without haste the cheapest state comes first, which makes the search exact; with endless haste cost is nothing.
 INLINE bool before(const struct backward *s, int32_t a, int32_t b) {
-    if (!s->greedy && s->total[a] != s->total[b]) {
-        return s->total[a] < s->total[b];
+    if (s->haste[0] > 1e100) {
+        return s->rest[a] < s->rest[b];
     }
-    return s->rest[a] < s->rest[b];
+    const double first = s->total[a] + s->haste[0] * (double)s->rest[a];
+    const double second = s->total[b] + s->haste[0] * (double)s->rest[b];
+    return first < second || (first == second && s->rest[a] < s->rest[b]);
 }
 
 static void put(struct backward *s, int64_t at, int32_t state) {
