@@ -33,6 +33,9 @@ MOVES_PER_S = 3_000_000
 
 EPOCH_MOVES = 50_000
 
+ROUND_MOVES_A_LOAD, MOST_ROUNDS = 6_000, 12
+"""Moves a load after which a slower descent gains less than another one; most descents of each kind."""
+
 ENOUGH_S_A_NODE = 0.04
 """Seconds a node after which more search finds little."""
 
@@ -121,7 +124,8 @@ def search(
     unit = _units(problem)
     total = _moves(problem, len(loads), seconds)
     lowest = math.inf if best is None else best.cost
-    for epoch in _epochs(total):
+    rounds = max(1, min(MOST_ROUNDS, total // (ROUND_MOVES_A_LOAD * len(loads))))
+    for epoch in _epochs(total // rounds, rounds):
         if time.monotonic() >= until or lowest <= bound * (1 + CLOSE):
             break
         if epoch.begin is Begin.START:
@@ -172,9 +176,9 @@ def _moves(problem: Problem, loads: int, seconds: float) -> int:
     return int(max(0.0, seconds) * MOVES_PER_S / (touched * (0.5 + loads / 1500)))
 
 
-def _epochs(total: int) -> Iterator[_Epoch]:
-    """Each cooling of the schedule in epochs; state and slots are made anew between them."""
-    for cooling in SCHEDULE:
+def _epochs(total: int, rounds: int) -> Iterator[_Epoch]:
+    """The coolings of each round in epochs; state and slots are made anew between them."""
+    for cooling in SCHEDULE * rounds:
         moves = int(total * cooling.share)
         count = max(8, min(60, moves // EPOCH_MOVES))
         each = max(1, moves // count)
