@@ -3,6 +3,7 @@
 `python benchmarks/planners/quality.py` runs everything (hours); `--quick` takes about two minutes. Sections:
 
 quality   graphs of 100 to 1,000 nodes, seeds 0 to 19, at 90, 80, 70 and 50 % of the given order's peak
+steps     traced steps of GPT-2 124M, LoRA and full, 8 x 128, at the same shares
 exact     graphs of 100 nodes: does `cpsat` in ten minutes prove `auto` optimal or within 2 %, or that no plan
           fits; `--exact-seeds 3 --exact-seconds 60` is a sample
 scale     a traced 26-layer step of 1B parameters, and steps of 6 to 48 layers (`scale.py`)
@@ -23,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scale import reported
+from scale import reported, traced_problem
 
 from daypack.planners.buffers_csv import read_buffers
 from daypack.planners.infeasible import PlanInfeasible
@@ -96,6 +97,15 @@ def quality(settings: Settings) -> Iterator[Row]:
                 for planner in settings.planners:
                     name = f"layered {count} seed {seed}"
                     yield planned("quality", name, problem, share, planner, settings.seconds)
+
+
+def steps(settings: Settings) -> Iterator[Row]:
+    """Every planner on real steps: weights, moments and activations may be paged, some nodes run once."""
+    for method in ("lora", "full"):
+        problem = traced_problem(method, 12, 768, 12)
+        for share in SHARES:
+            for planner in settings.planners:
+                yield planned("quality", f"GPT-2 124M {method}", problem, share, planner, settings.seconds)
 
 
 def exact(settings: Settings) -> Iterator[Row]:
@@ -244,7 +254,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sections", nargs="*", help="quality, exact, scale, layout; all by itself")
+    parser.add_argument("sections", nargs="*", help="quality, steps, exact, scale, layout; all by itself")
     parser.add_argument("--quick", action="store_true", help="few seeds and seconds")
     parser.add_argument("--nodes", type=int, nargs="+")
     parser.add_argument("--seeds", type=int)
@@ -256,8 +266,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="write the rows here as JSON")
     arguments = parser.parse_args()
     settings = _settings(arguments)
-    wanted = arguments.sections or ["quality", "exact", "scale", "layout"]
-    runs = {"quality": quality, "exact": exact}
+    wanted = arguments.sections or ["quality", "steps", "exact", "scale", "layout"]
+    runs = {"quality": quality, "steps": steps, "exact": exact}
     rows: list[Row] = []
     slow: list[str] = []
     for section in wanted:

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from daypack.planners.problem import Problem
+
 LAYERS, GROWTH_LAYERS = 26, (6, 12, 24, 48)
 WIDTH, HEADS, VOCABULARY = 1728, 27, 50257
 """26 layers of this width and vocabulary have 1.02e9 parameters."""
@@ -46,7 +48,7 @@ class Figures:
     stages: dict[str, float]
 
 
-def spec_text(method: str, layers: int) -> str:
+def spec_text(method: str, layers: int, width: int = WIDTH, heads: int = HEADS) -> str:
     """The step as a spec."""
     adapter = 'rank = 8\ntargets = ["c_attn", "c_proj"]' if method == "lora" else ""
     return f"""
@@ -54,8 +56,8 @@ def spec_text(method: str, layers: int) -> str:
 family = "gpt2"
 [model.config]
 n_layer = {layers}
-n_head = {HEADS}
-n_embd = {WIDTH}
+n_head = {heads}
+n_embd = {width}
 vocab_size = {VOCABULARY}
 [train]
 method = "{method}"
@@ -68,6 +70,19 @@ sequence = {SEQUENCE}
 [device]
 profile = "pixel8"
 """
+
+
+def traced_problem(method: str, layers: int, width: int, heads: int) -> Problem:
+    """What planners see of a step, from its shapes."""
+    from daypack.api import compile_options, train_steps
+    from daypack.compiler.pipeline import problem_of_step
+    from daypack.devices import load_profile
+    from daypack.models.task import build_task
+    from daypack.spec import parse_spec
+
+    spec = parse_spec(spec_text(method, layers, width, heads), base=Path(), where="scale")
+    (step,) = train_steps(build_task(spec), spec)
+    return problem_of_step(step, load_profile("pixel8"), compile_options(spec, None))
 
 
 def planned(method: str, layers: int, search_s: float | None) -> Figures:

@@ -11,6 +11,9 @@ import pytest
 from flax import nnx
 
 from daypack.cli.app import EXIT_CODES, app
+from daypack.planners.infeasible import PlanInfeasible
+from daypack.planners.plan import PlanOptions
+from daypack.planners.registry import PlannerName
 
 
 def python_of(path: Path) -> list[str]:
@@ -34,6 +37,18 @@ def test_readmes_example(repository: Path, tmp_path: Path, monkeypatch: pytest.M
     trained = nnx.state(model, nnx.Param)["layers"][0]["kernel"][...]
     np.testing.assert_array_equal(trained, names["result"].params["layers/0/kernel"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.bundle", "mine.bundle.state"]
+
+
+def test_planning_on_files(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = repository / "docs" / "planning.md"
+    (problem,) = re.findall(r"^```json\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "problem.json").write_text(problem)
+    names = ran(python_of(page), tmp_path, monkeypatch)
+    assert (names["plan"].peak_bytes, names["plan"].cost) == (17, 7)
+    with pytest.raises(PlanInfeasible):
+        names["mine"](names["problem"], 16, PlanOptions())
+    named = set(re.findall(r"^\| `([a-z-]+)` \|", page.read_text(), re.MULTILINE))
+    assert named == {planner.value for planner in PlannerName}
 
 
 def test_your_own_model(
