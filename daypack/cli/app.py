@@ -126,7 +126,7 @@ def _only_problem(
     from daypack.spec import load_spec
 
     if file is None:
-        raise SpecError("Missing option '--out'.")
+        raise SpecError("Missing option '--out' (or '--dump-problem' for the planning problem alone).")
     with progress.Stages("compile", plain=not as_json) as stages:
         nodes = api.dump_problem(
             load_spec(spec), file, target=target, memory_bytes=memory_bytes, on_stage=stages.update

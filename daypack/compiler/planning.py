@@ -21,6 +21,7 @@ from daypack.planners.auto import auto
 from daypack.planners.bounds import infeasible
 from daypack.planners.cost import CostModel, Objective, Saving, Transfers
 from daypack.planners.exchange import named, problem_text
+from daypack.planners.infeasible import PlanInfeasible
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
 from daypack.planners.overlap import settled
 from daypack.planners.plan import Plan, PlanOptions
@@ -32,8 +33,6 @@ from daypack.runtime.budget import engine_overhead_bytes
 NO_BUDGET = 2**61
 LAYOUT_TRIES, LAYOUT_MARGIN = 6, 0.01
 """How often a plan is made for less because its layout has gaps, and by how much more each time."""
-SPREAD = 1.0
-"""Share of the memory that a plan leaves free over which transfers spread to overlap with computing."""
 DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
 """Most that a plan is searched for, and what each node of its problem is worth."""
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
@@ -271,17 +270,20 @@ def _plan_within(
     budget_bytes = options.memory_bytes or NO_BUDGET
     beside = _beside_arena(window, projection)
     capacity = budget_bytes - beside
-    total = budget_bytes
+    total = NO_BUDGET
     for tries in range(1, LAYOUT_TRIES + 1):
         planner = _Planner(target, options.plan_seconds, options.means)
-        priced = plan_within_limits(model, options.objective, options.limits, target, planner)
-        free_bytes = budget_bytes - priced.plan.peak_bytes
-        memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
-        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes)
+        try:
+            priced = plan_within_limits(model, options.objective, options.limits, target, planner)
+        except PlanInfeasible:
+            if target == budget_bytes:
+                raise
+            break  # the layout's gaps are what does not fit: `target` is not what the user asked for
+        applied = apply_plan(window, projection, priced.plan, spaces, capacity, budget_bytes)
         if applied.arena_bytes <= capacity:
             measure = model.measure(applied.plan.sequence)
             return replace(priced, plan=applied.plan, measure=measure), applied, target
-        total = applied.arena_bytes + beside
+        total = min(total, applied.arena_bytes + beside)
         less = capacity / applied.arena_bytes * (1 - LAYOUT_MARGIN * (tries - 1))
         target = beside + int((target - beside) * less)
     raise infeasible(problem, budget_bytes, total)

@@ -1,9 +1,9 @@
 """What the compiler uses: the best plan that the planners find within the time limit.
 
-The fast planners (`portfolio`) come first, then the search that begins at the best of them (`anneal`), then
-on small problems the exact model with the time that is left (`cpsat`). Each stage begins with the best so far
-and takes the time that it takes by itself, so `auto` is not worse than any single planner with the same
-limit; and each ends early where the plan is proven optimal.
+A plan that keeps everything is the answer where it fits. Otherwise the stages of `cpsat` follow one another;
+in them the fast planners (`portfolio`) and the search that begins at the best of them (`anneal`) take the
+time that they take by themselves. Each stage begins with the best so far, so `auto` is not worse than any
+single planner with the same limit; and each ends early where the plan is proven optimal.
 """
 
 from __future__ import annotations

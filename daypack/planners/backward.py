@@ -29,6 +29,7 @@ import time
 from dataclasses import dataclass
 
 from daypack.planners.backward_state import Backward, Verdict
+from daypack.planners.bounds import cost_bound
 from daypack.planners.finish import CLOSE
 from daypack.planners.plan import Instruction
 from daypack.planners.problem import Problem
@@ -83,7 +84,7 @@ def refuted(
 ) -> Outcome:
     """The proof that no plan fits, if one node alone is the reason and so many states show it."""
     stuck = _stuck(Backward(problem, memory_bytes, states), states, until)
-    return Outcome(None, sum(node.cost for node in problem.nodes), stuck is not None, stuck)
+    return Outcome(None, cost_bound(problem, memory_bytes), stuck is not None, stuck)
 
 
 def reached(
@@ -126,7 +127,7 @@ def optimized(
     rounds: tuple[tuple[int, int], ...] = ROUNDS,
 ) -> Outcome:
     """The optimal plan if it is cheaper than ``best`` and found in time; a bound in any case."""
-    base = sum(node.cost for node in problem.nodes)
+    base = cost_bound(problem, memory_bytes)
     limit = math.inf if best is None else max(0.0, best.cost * (1 - CLOSE) - base)
     bound, pairs = 0.0, None
     for pair_states, states in rounds:
@@ -151,7 +152,7 @@ def improved(
     problem: Problem, memory_bytes: int, best: Schedule, until: float = math.inf, states: int = HASTE_STATES
 ) -> Schedule:
     """A cheaper plan by searches that expect ever less extra cost; `best` if there is none."""
-    base = sum(node.cost for node in problem.nodes)
+    base = cost_bound(problem, memory_bytes)
     search = Backward(problem, memory_bytes, states)
     now = time.monotonic()
     Pairs(problem).improve(search, HASTE_PAIR_STATES, best.cost - base, now + PAIR_SHARE * (until - now))

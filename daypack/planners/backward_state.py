@@ -65,14 +65,12 @@ class Backward:
         limit: float = math.inf,
         most_states: int | None = None,
         *,
-        goal: Iterable[int] | None = None,
         haste: float = 0.0,
     ) -> None:
         """Forget the last search and begin at these values, for an extra cost below ``limit``.
 
         ``haste`` is the extra cost expected for a unit of cost still to come: with it the search goes for
-        the end, and its first end need not be the cheapest. ``goal`` is what may be left of a set at the
-        end: the sources if nothing else is said.
+        the end, and its first end need not be the cheapest.
         """
         states = min(self.most_states, most_states or self.most_states)
         self._all["table"][: self._struct.table_mask + 1] = 0
@@ -82,8 +80,6 @@ class Backward:
         self._all["haste"][0] = haste
         self._all["start"][:] = packed(start, self.words)
         self._all["limit"][0] = limit
-        if goal is not None:
-            self._all["goal"][:] = packed(goal, self.words)
         library().backward_begin(ctypes.byref(self._struct))
 
     def run(self, expansions: int) -> Verdict:
@@ -141,7 +137,7 @@ def _problem_arrays(problem: Problem, words: int) -> dict[str, Array]:
     return {
         "size": np.array([node.size_bytes for node in nodes], dtype=np.int64),
         "workspace": np.array([node.workspace_bytes for node in nodes], dtype=np.int64),
-        "cost": np.array([node.cost for node in nodes], dtype=np.float64),
+        "cost": np.array([0.0 if problem.is_source(n.id) else n.cost for n in nodes], dtype=np.float64),
         "operand_start": start,
         "operand_list": operands,
         "overwrites": np.array([-1 if n.overwrites is None else n.overwrites for n in nodes], dtype=np.int32),

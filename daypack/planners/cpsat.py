@@ -39,7 +39,8 @@ def polished(problem: Problem, memory_bytes: int, options: PlanOptions, planner:
     """As `cpsat`, under the name of the planner that asks."""
     began = time.monotonic()
     if memory_bound(problem).bound_bytes > memory_bytes:
-        met_or_explained(problem, memory_bytes, 0, None)
+        found = met_or_explained(problem, memory_bytes, 0, None)
+        return finished(problem, memory_bytes, found, planner, began)
     stages = _Stages(problem, memory_bytes, options, began + options.time_limit_s)
     found = stages.run()
     return finished(problem, memory_bytes, found, planner, began, stages.bound)

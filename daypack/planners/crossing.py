@@ -55,15 +55,18 @@ def crossing(problem: Problem, memory_bytes: int) -> Crossing:
     prices = np.array([_price(problem, node.id) for node in problem.nodes])
     needs = np.array([_need(problem, value) for value in computes], dtype=np.float64)
     stuck = np.isinf(prices)
-    bytes_stuck = needs + (sizes * stuck) @ crosses[:, computes]
-    worst = int(np.argmax(bytes_stuck))
+    worst = int(np.argmax(needs + (sizes * stuck) @ crosses[:, computes]))
+    held = np.flatnonzero(crosses[:, computes[worst]] & stuck)
+    least_bytes = _need(problem, computes[worst]) + sum(
+        problem.nodes[int(value)].size_bytes for value in held
+    )
     wanted = needs + sizes @ crosses[:, computes] - memory_bytes
     extra = _at_begin(problem, memory_bytes)
     for index in np.argsort(-wanted)[:TIGHTEST]:
         if wanted[index] > 0:
             members = crosses[:, computes[index]] & ~stuck & (sizes > 0)
             extra = max(extra, _knapsack(sizes[members], prices[members], float(wanted[index])))
-    return Crossing(int(bytes_stuck[worst]), extra, computes[worst])
+    return Crossing(least_bytes, extra, computes[worst])
 
 
 def _at_begin(problem: Problem, memory_bytes: int) -> float:

@@ -22,7 +22,7 @@ from daypack.planners.native import library, longs, structure
 Longs = NDArray[np.int64]
 
 MAX_PAIRS = 30_000_000
-"""Pairs of buffers alive together above which the search is not tried: their list takes 8 bytes a pair."""
+"""Pairs of buffers alive together above which the search is not tried: their list takes 4 bytes a pair."""
 
 
 @dataclass(frozen=True, slots=True)

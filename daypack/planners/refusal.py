@@ -38,7 +38,10 @@ def met_or_explained(problem: Problem, memory_bytes: int, bound_bytes: int, stuc
         middle = (low + smallest) // 2
         outcome = reached(problem, middle, states=STATES)
         if outcome.loads is not None:
-            smallest = complete(problem, outcome.loads).peak_bytes
+            found = complete(problem, outcome.loads)
+            if found.peak_bytes <= memory_bytes:
+                return found
+            smallest = middle  # not the plan's peak: within that the search may not reach it again
             continue
         low = middle + 1
         if outcome.infeasible:

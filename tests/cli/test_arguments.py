@@ -46,7 +46,10 @@ def test_every_exit_code_is_told(repository: Path) -> None:
     ("arguments", "message"),
     [
         (["compile"], "Missing argument 'SPEC'."),
-        (["compile", "a.toml"], "Missing option '--out'."),
+        (
+            ["compile", "a.toml"],
+            "Missing option '--out' (or '--dump-problem' for the planning problem alone).",
+        ),
         (["run", "b", "--steps", "0"], "Invalid value for '--steps': "),
         (["run", "b", "--steps", "many"], "Invalid value for '--steps': "),
         (

@@ -53,6 +53,22 @@ def test_the_worked_example_at_every_budget():
         check(example(), memory_bytes)
 
 
+def test_what_a_source_would_cost_counts_for_nothing():
+    problem = example()
+    given_too = replace(
+        problem, nodes=tuple(replace(n, cost=50.0) if problem.is_source(n.id) else n for n in problem.nodes)
+    )
+    for memory_bytes in range(12, 18):
+        check(given_too, memory_bytes)
+
+
+def test_costs_beyond_a_float_are_compared():
+    problem = example()
+    huge = replace(problem, nodes=tuple(replace(n, cost=1e300 * n.cost) for n in problem.nodes))
+    for memory_bytes in range(12, 18):
+        check(huge, memory_bytes)
+
+
 def test_an_overwriting_update():
     problem = update(paged=False)
     for memory_bytes in range(20, 40, 2):

@@ -58,3 +58,14 @@ def test_a_value_recomputed_is_not_paid_for_on_flash_too() -> None:
     found = run_pass(Tables(problem), 200, Pass(given(problem)))
     assert found is not None
     assert found.cost == sum(node.cost for node in nodes) + 1.5
+
+
+def test_a_long_chain_of_evicted_values_is_looked_up_within_the_stack() -> None:
+    """The last values of a chain are read again, last first: each evicted one is made of the one before."""
+    length = 50_000
+    chain = tuple(Node(n, "link", 1.0, 1, inputs=(n - 1,) if n else ()) for n in range(length))
+    reads = tuple(Node(length + n, "read", 1.0, 0, inputs=(length - 1 - n,)) for n in range(4))
+    last = Node(length + 4, "last", 1.0, 1, inputs=tuple(node.id for node in reads))
+    problem = Problem((*chain, *reads, last), frozenset({last.id}))
+    found = run_pass(Tables(problem), 12, Pass(given(problem)))
+    assert found is not None and found.peak_bytes <= 12

@@ -172,8 +172,9 @@ INLINE bool before(const struct backward *s, int32_t a, int32_t b) {
     if (s->haste[0] > 1e100) {
         return s->rest[a] < s->rest[b];
     }
-    const double first = s->total[a] + s->haste[0] * (double)s->rest[a];
-    const double second = s->total[b] + s->haste[0] * (double)s->rest[b];
+    const bool hasty = s->haste[0] > 0.0; // without, a rest that is no finite float must not touch the order
+    const double first = s->total[a] + (hasty ? s->haste[0] * (double)s->rest[a] : 0.0);
+    const double second = s->total[b] + (hasty ? s->haste[0] * (double)s->rest[b] : 0.0);
     return first < second || (first == second && s->rest[a] < s->rest[b]);
 }
 

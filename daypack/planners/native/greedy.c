@@ -11,6 +11,9 @@ enum { COMPUTE = 0, PAGE_IN = 1 };
 enum { SOURCE = 1, KEPT = 2, PAGEABLE = 4, DIRTY = 8, PINNED = 16, ONCE = 32 };
 enum { DONE = 1, DOES_NOT_FIT = 0, TOO_LONG = -1 };
 
+// Stack frames of one look-up.
+enum { MOST_DEPTH = 1000 };
+
 #define NEVER ((int64_t)1 << 62)
 
 struct greedy {
@@ -55,8 +58,12 @@ static void leave(struct greedy *g, int32_t value) {
 }
 
 // The step that reads a value next, itself or through an evicted value that is recomputed from it. What an evicted
-// value was needed for may have passed without it, where another way was cheaper: it is then looked up anew.
-static int64_t needed_at(struct greedy *g, int32_t value) {
+// value was needed for may have passed without it, where another way was cheaper: it is then looked up anew, so deep;
+// what lies deeper counts as needed now.
+static int64_t needed_within(struct greedy *g, int32_t value, int depth) {
+    if (depth == 0) {
+        return g->totals[STEP];
+    }
     int32_t *next = &g->next_use[value];
     while (*next < g->use_start[value + 1] && g->use_list[*next] < g->totals[STEP]) {
         (*next)++;
@@ -66,12 +73,16 @@ static int64_t needed_at(struct greedy *g, int32_t value) {
         const int32_t user = g->user_list[i];
         if (!g->resident[user] && !g->gone[user]) {
             if (g->need[user] < g->totals[STEP]) {
-                g->need[user] = needed_at(g, user);
+                g->need[user] = needed_within(g, user, depth - 1);
             }
             step = least(step, g->need[user]);
         }
     }
     return step;
+}
+
+static int64_t needed_at(struct greedy *g, int32_t value) {
+    return needed_within(g, value, MOST_DEPTH);
 }
 
 // What a page-in costs, and the page-out before it where flash has no current copy.
