@@ -33,6 +33,8 @@ from daypack.runtime.budget import engine_overhead_bytes
 NO_BUDGET = 2**61
 LAYOUT_TRIES, LAYOUT_MARGIN = 6, 0.01
 """How often a plan is made for less because its layout has gaps, and by how much more each time."""
+SPREAD = 1.0
+"""Share of the memory that a plan leaves free over which transfers spread to overlap with computing."""
 DRAFT_SECONDS, PLAN_SECONDS, PLAN_SECONDS_A_NODE = 1.0, 10.0, 0.01
 """Most that a plan is searched for, and what each node of its problem is worth."""
 PLAN_BYTES, PLAN_BYTES_A_CALL = 64_000, 250
@@ -279,7 +281,9 @@ def _plan_within(
             if target == budget_bytes:
                 raise
             break  # the layout's gaps are what does not fit: `target` is not what the user asked for
-        applied = apply_plan(window, projection, priced.plan, spaces, capacity, budget_bytes)
+        free_bytes = budget_bytes - priced.plan.peak_bytes
+        memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
+        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes)
         if applied.arena_bytes <= capacity:
             measure = model.measure(applied.plan.sequence)
             return replace(priced, plan=applied.plan, measure=measure), applied, target
