@@ -143,11 +143,7 @@ class _Stages:
 
         options = self.options
         outcome = solve(self.problem, self.memory_bytes, self.found, left, options.threads, options.seed)
-        self.bound = max(self.bound, outcome.bound_cost)
-        if outcome.infeasible:
-            self._forced(self.memory_bytes + 1, None)
-        if outcome.loads is not None:
-            try:
-                self._offer(complete(self.problem, outcome.loads))
-            except ProblemError:
-                return  # the model relaxes what flash holds: not every solution is a plan
+        try:
+            self._take(outcome)
+        except ProblemError:
+            return  # the model relaxes what flash holds: not every solution is a plan

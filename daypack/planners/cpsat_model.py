@@ -20,6 +20,8 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
+from daypack.planners.backward import Outcome
+from daypack.planners.bounds import cost_bound
 from daypack.planners.plan import Instruction, Op
 from daypack.planners.problem import Problem
 from daypack.planners.schedule import Schedule, origin
@@ -28,15 +30,6 @@ MOST_LOADS = 4
 """Of one value; a smaller number than the costs allow makes the bound void."""
 SCALE = 1_000_000
 """Costs become integers: the cost of every node once is this many units."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Loads of the best solution (None if none), a bound on every plan's cost, whether no plan can fit."""
-
-    loads: tuple[Instruction, ...] | None
-    bound_cost: float
-    infeasible: bool
 
 
 @dataclass(slots=True)
@@ -66,7 +59,7 @@ def solve(
     problem: Problem, memory_bytes: int, best: Schedule | None, seconds: float, threads: int, seed: int
 ) -> Outcome:
     """Search for a plan cheaper than ``best`` and for the bound."""
-    base = sum(node.cost for node in problem.nodes)
+    base = cost_bound(problem, memory_bytes)
     m = _Model(problem, memory_bytes, math.inf if best is None else best.cost)
     unit = max(base, 1e-300) / SCALE
     _add_loads(m, unit)
@@ -96,7 +89,7 @@ def _limits(m: _Model) -> dict[int, int]:
     of every node once: the bound is capped there.
     """
     problem = m.problem
-    base = sum(node.cost for node in problem.nodes)
+    base = cost_bound(problem, m.memory_bytes)
     spare = max(0.0, m.best_cost - base)
     limits: dict[int, int] = {}
     for node in reversed(problem.nodes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,17 @@ def test_a_budget_that_nothing_can_keep_is_refuted():
     outcome = solved(problem, 7)
     assert outcome.loads is None
     assert outcome.infeasible
+
+
+def test_what_a_source_would_cost_counts_for_nothing():
+    problem = example()
+    dear = replace(
+        problem, nodes=tuple(replace(n, cost=50.0) if problem.is_source(n.id) else n for n in problem.nodes)
+    )
+    for memory_bytes in (12, 13, 15, 17):
+        free, priced = solved(problem, memory_bytes), solved(dear, memory_bytes)
+        assert priced.infeasible == free.infeasible
+        assert free.infeasible or abs(priced.bound_cost - free.bound_cost) < 1e-3
 
 
 def test_its_bound_is_below_every_plan_that_another_planner_finds():
