@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from daypack.planners.infeasible import ForcedBy, PlanInfeasible
 from daypack.planners.problem import Problem
-from daypack.planners.schedule import origin
+from daypack.planners.schedule import heirs, origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,7 @@ def _pinned(problem: Problem) -> set[int]:
 
 def may_leave(problem: Problem, value: int) -> bool:
     """Whether the value, or anything that takes its place by overwriting it, may be paged."""
-    while not problem.pageable(value):
-        heirs = [user for user in problem.users[value] if problem.nodes[user].overwrites == value]
-        if not heirs:
-            return False
-        value = heirs[0]
-    return True
+    return any(problem.pageable(holder) for holder in heirs(problem, value))
 
 
 def _forced_by(problem: Problem, pinned: set[int], worst: int) -> tuple[ForcedBy, ...]:

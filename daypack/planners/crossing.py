@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from daypack.planners.bounds import may_leave
 from daypack.planners.problem import Problem
-from daypack.planners.schedule import origin
+from daypack.planners.schedule import heirs, origin
 
 MOST_NODES = 4000
 """Above this the tables of who is made from whom become too large."""
@@ -84,19 +84,12 @@ def _at_begin(problem: Problem, memory_bytes: int) -> float:
 def _begin_price(problem: Problem, value: int) -> float:
     """The least that a source costs which begins on flash; infinity if it cannot."""
     node, paging = problem.nodes[value], problem.paging
-    last = _last_heir(problem, value)
+    *_, last = heirs(problem, value)
     if paging is None or not problem.pageable(value) or (last in problem.keep and not problem.pageable(last)):
         return math.inf
     changed = last != value or value in paging.dirty
     written = paging.page_out_cost(node.size_bytes) if last in problem.keep and changed else 0.0
     return paging.page_in_cost(node.size_bytes) + written
-
-
-def _last_heir(problem: Problem, value: int) -> int:
-    """What has the value's place in the end."""
-    while heirs := [user for user in problem.users[value] if problem.nodes[user].overwrites == value]:
-        value = heirs[0]
-    return value
 
 
 def _knapsack(sizes: Array, prices: Array, wanted_bytes: float) -> float:
@@ -138,15 +131,12 @@ def _wanted_after(problem: Problem, value: int, below: Array) -> Array:
     source = problem.is_source(value)
     wanted = np.zeros(len(problem.nodes), dtype=bool)
     read = bool(problem.users[value])
-    while True:
-        for user in problem.users[value]:
+    for holder in heirs(problem, value) if source else (value,):
+        for user in problem.users[holder]:
             wanted |= below[user]
-        if value in problem.keep and (read or not source):
+        if holder in problem.keep and (read or not source):
             wanted[:] = True
-        heirs = [user for user in problem.users[value] if problem.nodes[user].overwrites == value]
-        if not source or not heirs:
-            return wanted
-        value = heirs[0]
+    return wanted
 
 
 def _price(problem: Problem, value: int) -> float:

@@ -134,6 +134,15 @@ def origin(problem: Problem, value: int) -> int:
     return value
 
 
+def heirs(problem: Problem, value: int) -> Iterator[int]:
+    """The value, what takes over its place, and so on to the last."""
+    heir: int | None = value
+    while heir is not None:
+        yield heir
+        place = heir
+        heir = next((user for user in problem.users[place] if problem.nodes[user].overwrites == place), None)
+
+
 def peak_bytes(problem: Problem, sequence: Sequence[Instruction]) -> int:
     """Most bytes resident at any instruction, ``fixed_bytes`` and workspaces included."""
     sizes = [node.size_bytes for node in problem.nodes]
