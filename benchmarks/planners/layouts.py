@@ -22,11 +22,9 @@ from parity.specs import FULL, LORA, gpt2, write_ids
 
 from daypack import api
 from daypack.compiler import apply
-from daypack.compiler.kernels.build import KernelTable
-from daypack.compiler.pipeline import kernel_target, optimize_step
+from daypack.compiler.means import Means
+from daypack.compiler.pipeline import assemble_step
 from daypack.compiler.planning import Options, Planned, plan_window
-from daypack.compiler.step import trace_micro, trace_update
-from daypack.compiler.window import assemble
 from daypack.devices import load_profile
 from daypack.errors import BudgetInfeasible
 from daypack.models.task import build_task
@@ -68,8 +66,7 @@ def planner(spec: Any) -> Callable[[int | None], Planned]:
     """Memory → the step planned."""
     (step,) = api.train_steps(build_task(spec), spec)
     profile = load_profile(spec.device.profile)
-    table = KernelTable(kernel_target(profile))
-    window = assemble(step, *optimize_step(trace_micro(step), trace_update(step)), table)
+    window, table = assemble_step(step, profile, Means())
     return lambda memory: plan_window(step, window, table, profile, Options(memory_bytes=memory))
 
 

@@ -19,13 +19,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daypack.planners.problem import Problem
+
+if TYPE_CHECKING:
+    from daypack.spec import TrainSpec
 
 LAYERS, GROWTH_LAYERS = 26, (6, 12, 24, 48)
 WIDTH, HEADS, VOCABULARY = 1728, 27, 50257
 """26 layers of this width and vocabulary have 1.02e9 parameters."""
 BATCH, SEQUENCE = 8, 128
+DEVICE = "pixel8"
 BUDGET_BYTES = {"lora": 0.8, "full": 1.0}
 """Of memory a parameter: below the weights alone, which have 4, and with moments and gradients 16."""
 LIMIT_S, LIMIT_BYTES, LIMIT_EXPONENT = 60.0, 4e9, 1.1
@@ -48,10 +53,12 @@ class Figures:
     stages: dict[str, float]
 
 
-def spec_text(method: str, layers: int, width: int = WIDTH, heads: int = HEADS) -> str:
+def spec_of(method: str, layers: int, width: int = WIDTH, heads: int = HEADS) -> TrainSpec:
     """The step as a spec."""
+    from daypack.spec import parse_spec
+
     adapter = 'rank = 8\ntargets = ["c_attn", "c_proj"]' if method == "lora" else ""
-    return f"""
+    text = f"""
 [model]
 family = "gpt2"
 [model.config]
@@ -68,8 +75,9 @@ batch = {BATCH}
 gradient_accumulation_steps = 1
 sequence = {SEQUENCE}
 [device]
-profile = "pixel8"
+profile = "{DEVICE}"
 """
+    return parse_spec(text, base=Path(), where="scale")
 
 
 def traced_problem(method: str, layers: int, width: int, heads: int) -> Problem:
@@ -78,11 +86,10 @@ def traced_problem(method: str, layers: int, width: int, heads: int) -> Problem:
     from daypack.compiler.pipeline import problem_of_step
     from daypack.devices import load_profile
     from daypack.models.task import build_task
-    from daypack.spec import parse_spec
 
-    spec = parse_spec(spec_text(method, layers, width, heads), base=Path(), where="scale")
+    spec = spec_of(method, layers, width, heads)
     (step,) = train_steps(build_task(spec), spec)
-    return problem_of_step(step, load_profile("pixel8"), compile_options(spec, None))
+    return problem_of_step(step, load_profile(DEVICE), compile_options(spec, None))
 
 
 def planned(method: str, layers: int, search_s: float | None) -> Figures:
@@ -91,11 +98,10 @@ def planned(method: str, layers: int, search_s: float | None) -> Figures:
     from daypack.compiler.pipeline import plan_steps
     from daypack.devices import load_profile
     from daypack.models.task import build_task
-    from daypack.spec import parse_spec
 
-    spec = parse_spec(spec_text(method, layers), base=Path(), where="scale")
+    spec = spec_of(method, layers)
     task = build_task(spec)
-    steps, profile = train_steps(task, spec), load_profile("pixel8")
+    steps, profile = train_steps(task, spec), load_profile(DEVICE)
     parameters = sum(math.prod(shape.shape) for shape in {**task.trainable, **task.frozen}.values())
     options = compile_options(spec, int(BUDGET_BYTES[method] * parameters))
     if search_s is not None:
