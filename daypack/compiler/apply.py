@@ -129,7 +129,6 @@ def apply_plan(
     at all. Every source that is resident at the start of the plan stays where it is to the end
     (`planners.overlap` makes it so).
     """
-
     leanest = lean(projection.problem, plan)
     placement = _Placement.of(window, projection, leanest, workspaces)
     buffers = placement.buffers()

@@ -23,13 +23,19 @@ from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.passes.split_trained import split_trained
-from daypack.compiler.planning import Options, Planned, plan_window, polished, project_window
+from daypack.compiler.planning import (
+    Options,
+    Planned,
+    plan_window,
+    polished,
+    project_window,
+    write_problem,
+)
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import Window, assemble
 from daypack.devices import Profile
-from daypack.planners.exchange import named, problem_text
 from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle
@@ -155,8 +161,7 @@ def plan_steps(
     """
     draft = cheapest(candidates, lambda step: plan_step(step, profile, options, on_stage))
     planned = polished(draft, profile, options)
-    if options.dump_problem is not None:  # a refused one is there already; now that of the winner
-        options.dump_problem.write_text(problem_text(named(planned.projection.problem)))
+    write_problem(planned.projection, options)  # over that of a candidate that was refused
     return planned
 
 

@@ -178,12 +178,20 @@ def _plan_order(
     spaces = _spaces(window, table)
     save_steps = _save_steps(window, options)
     projection, model = _priced_problem(window, table, profile, options, spaces, save_steps)
-    if options.dump_problem is not None:
-        options.dump_problem.write_text(problem_text(named(projection.problem)))
     target = target_bytes or options.memory_bytes or NO_BUDGET
-    priced, applied, target = _plan_within(window, projection, model, spaces, options, target)
+    try:
+        priced, applied, target = _plan_within(window, projection, model, spaces, options, target)
+    except BudgetInfeasible:
+        write_problem(projection, options)
+        raise
     save_steps = 1 if applied.pages_state else save_steps
     return Planned(step, window, table, projection, priced, applied, save_steps, target, options.objective)
+
+
+def write_problem(projection: Projection, options: Options) -> None:
+    """Write the planning problem where the options ask for it."""
+    if options.dump_problem is not None:
+        options.dump_problem.write_text(problem_text(named(projection.problem)))
 
 
 def project_window(window: Window, table: KernelTable, profile: Profile, options: Options) -> Projection:

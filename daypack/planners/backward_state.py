@@ -98,11 +98,6 @@ class Backward:
         """Extra cost of the end that was found."""
         return float(self._all["extra"][self._all["counts"][2]])
 
-    @property
-    def states(self) -> int:
-        """How many states are kept."""
-        return int(self._all["counts"][0])
-
     def loads(self) -> list[Instruction]:
         """The computes from the begin to where the search began, by the end that was found."""
         state, parent = int(self._all["counts"][2]), self._all["parent"]
