@@ -49,7 +49,7 @@ bench: $(BENCH)  ## time and memory against JAX and PyTorch
 	$(BIN)/python benchmarks/bench.py
 
 goldens: $(BENCH)  ## make the golden arrays again from transformers, in float64
-	$(BIN)/python tools/goldens/gpt2.py --out tests/models/goldens
+	$(BIN)/python tools/goldens/make.py --out tests/models/goldens
 
 dist: $(DEV)  ## build the wheel and the source archive
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .

@@ -1,4 +1,4 @@
-"""Specs of GPT-2 trainings and the token ids they learn from."""
+"""Specs of trainings and the token ids they learn from."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ LORA: dict[str, Any] = {"method": "lora", "rank": 8, "targets": ["c_attn", "c_pr
 FULL: dict[str, Any] = {"method": "full"}
 GPT2_124M: dict[str, Any] = {}
 """The published architecture: every field of the config at its default."""
+QWEN25_05B: dict[str, Any] = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
+}
+"""Qwen2.5-0.5B as published."""
 
 
 def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:
@@ -34,7 +44,13 @@ def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:
     return path
 
 
-def gpt2(
+def gpt2(ids: Path, config: Mapping[str, Any], method: Mapping[str, Any], **settings: Any) -> TrainSpec:
+    """A GPT-2; the rest as in `training`."""
+    return training("gpt2", ids, config, method, **settings)
+
+
+def training(
+    family: str,
     ids: Path,
     config: Mapping[str, Any],
     method: Mapping[str, Any],
@@ -43,7 +59,7 @@ def gpt2(
     memory: str | None = None,
     **train: Any,
 ) -> TrainSpec:
-    """A GPT-2 from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, a batch of 4 x 128."""
+    """A family from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, 4 x 128."""
     settings = {
         "optimizer": "adamw",
         "learning_rate": 1e-4,
@@ -58,7 +74,7 @@ def gpt2(
     if not {"micro_batch", "gradient_accumulation_steps"} & set(settings):
         settings["gradient_accumulation_steps"] = 1
     document: dict[str, Any] = {
-        "model": {"family": "gpt2", "seed": 1, "config": dict(config)},
+        "model": {"family": family, "seed": 1, "config": dict(config)},
         "train": settings,
         "device": {"profile": device},
         "data": {"path": str(ids), "kind": "ids"},

@@ -21,8 +21,9 @@ from daypack.models.config_fields import ConfigReader
 from daypack.models.dropout import drop
 from daypack.models.family import Family
 from daypack.models.layers import Embedding, LayerNorm, Projection
-from daypack.models.numerics import gelu_tanh, softmax
 from daypack.models.parameters import normal
+from daypack.operators.activations import gelu_tanh
+from daypack.operators.softmax import softmax
 
 
 @dataclass(frozen=True, slots=True)

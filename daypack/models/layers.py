@@ -12,8 +12,8 @@ from flax import nnx
 from jax import Array
 
 from daypack.models.dropout import drop
-from daypack.models.numerics import layer_norm
 from daypack.models.parameters import ONES, ZEROS, Initial, kaiming_uniform, parameter
+from daypack.operators.norms import layer_norm, rms_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,15 @@ class Embedding(nnx.Module):
     def first(self, count: int) -> Array:
         """The rows [0, count): (count, features)."""
         return self.weight[...][:count]
+
+
+class RMSNorm(nnx.Module):
+    """RMS norm over the last axis with gain `weight` + `offset`; Gemma stores its gains less one."""
+
+    def __init__(self, features: int, epsilon: float, offset: float = 0.0) -> None:
+        self.epsilon, self.offset = epsilon, offset
+        self.weight: Any = parameter((features,), ZEROS if offset else ONES)
+
+    def __call__(self, x: Array) -> Array:
+        weight = self.weight[...]
+        return rms_norm(x, weight + self.offset if self.offset else weight, self.epsilon)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from daypack.models.dropout import example_keys
-from daypack.models.numerics import logsumexp
 from daypack.models.structure import Structure
 from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
+from daypack.operators.softmax import logsumexp
 
 NO_LABEL = -100
 """The label of a position that has none, as in PyTorch and `transformers`."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from daypack.errors import SpecError
-from daypack.models import gpt2
+from daypack.models import gemma3, gpt2, llama, qwen2, qwen3
 from daypack.models.family import Family
 
 FAMILIES: tuple[Family, ...] = (
     gpt2.FAMILY,
-)  # fmt: skip
+    gemma3.FAMILY,
+    llama.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+)
 
 
 def by_name(name: str, where: str) -> Family:

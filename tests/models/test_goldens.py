@@ -1,4 +1,4 @@
-"""Our GPT-2 in float32 against `transformers` and `peft` in float64 (tools/goldens/gpt2.py)."""
+"""Every family in float32 against `transformers` and `peft` in float64 (tools/goldens/make.py)."""
 
 from __future__ import annotations
 

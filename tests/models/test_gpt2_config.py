@@ -75,10 +75,13 @@ def test_an_unknown_family_is_named_with_the_known_ones() -> None:
     with pytest.raises(SpecError) as caught:
         registry.by_model_type("bert", "x/config.json")
     assert caught.value.message == (
-        "x/config.json: `model_type` is 'bert', which Daypack does not know; known: gpt2"
+        "x/config.json: `model_type` is 'bert', which Daypack does not know; "
+        "known: gemma3_text, gpt2, llama, qwen2, qwen3"
     )
     with pytest.raises(
-        SpecError, match=r"model: `family` is 'gpt3', which Daypack does not know; known: gpt2"
+        SpecError,
+        match=r"model: `family` is 'gpt3', which Daypack does not know; "
+        "known: gemma3_text, gpt2, llama, qwen2, qwen3",
     ):
         registry.by_name("gpt3", "model")
 

@@ -158,7 +158,8 @@ def test_a_checkpoint_of_an_unknown_family(tmp_path: Path, tiny_config: dict[str
         with pytest.raises(SpecError) as caught:
             build_task(spec(base=folder))
         assert caught.value.message == (
-            f"{folder}/model/config.json: `model_type` is {found}, which Daypack does not know; known: gpt2"
+            f"{folder}/model/config.json: `model_type` is {found}, which Daypack does not know; "
+            "known: gemma3_text, gpt2, llama, qwen2, qwen3"
         )
 
 

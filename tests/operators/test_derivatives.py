@@ -9,7 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daypack.models.numerics import gelu_tanh, logsumexp, normalize, softmax
+from daypack.operators.activations import gelu_gate, gelu_tanh, silu_gate
+from daypack.operators.norms import normalize, scale_to_unit
+from daypack.operators.rotary import rotary_tables, rotate
+from daypack.operators.softmax import logsumexp, softmax
+
+FREQUENCIES = np.asarray([1.0, 0.3, 0.05, 0.002], np.float32)
+TABLES = rotary_tables(FREQUENCIES, 5)
+
+
+def plain_rotate(x: Any) -> Any:
+    """As `transformers` writes it."""
+    angles = jnp.arange(5.0)[:, None] * jnp.concatenate([FREQUENCIES, FREQUENCIES])[None, :]
+    half = x.shape[-1] // 2
+    swapped = jnp.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    return x * jnp.cos(angles)[:, None, :] + swapped * jnp.sin(angles)[:, None, :]
+
+
+def plain_scale(x: Any) -> Any:
+    return x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
 
 
 def plain_normalize(x: Any) -> Any:
@@ -21,7 +39,14 @@ PAIRS = {
     "softmax": (softmax, lambda x: jax.nn.softmax(x, axis=-1)),
     "logsumexp": (logsumexp, lambda x: jax.nn.logsumexp(x, axis=-1)),
     "normalize": (lambda x: normalize(x, 1e-5), plain_normalize),
+    "scale_to_unit": (
+        lambda x: scale_to_unit(x, 1e-6),
+        lambda x: x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6),
+    ),
     "gelu_tanh": (gelu_tanh, lambda x: jax.nn.gelu(x, approximate=True)),
+    "silu_gate": (lambda x: silu_gate(x, x[::-1]), lambda x: jax.nn.silu(x) * x[::-1]),
+    "gelu_gate": (lambda x: gelu_gate(x, x[::-1]), lambda x: jax.nn.gelu(x, approximate=True) * x[::-1]),
+    "rotate": (lambda x: rotate(x[:, :, None, :8], *TABLES), lambda x: plain_rotate(x[:, :, None, :8])),
 }
 
 
