@@ -110,6 +110,7 @@ def torch_worker(spec: TrainSpec, threads: int) -> Worker:
     """PyTorch with transformers, and peft for adapters; random ids, as many labels."""
     train = spec.train
     setting = {
+        "model_type": spec.model.family,
         "config": dict(spec.model.config),
         "lora": None if train.method == "full" else [train.rank, train.alpha, list(train.targets or ())],
         "batch": train.batch,

@@ -25,6 +25,7 @@ QWEN25_05B: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
 }
 """Qwen2.5-0.5B as published."""
+LORA_QV: dict[str, Any] = {"method": "lora", "rank": 8, "targets": ["q_proj", "v_proj"]}
 
 
 def write_ids(path: Path, vocabulary: int, count: int, seed: int = 0) -> Path:

@@ -1,4 +1,4 @@
-"""The PyTorch peer: transformers' GPT-2, peft's adapters, AdamW, clipping; as many steps as a line says."""
+"""The PyTorch peer: transformers' model, peft's adapters, AdamW, clipping; as many steps as a line says."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from parity.process import forget_peak, own_peak_rss_bytes
 
+DROPOUT = {"gpt2": ("embd_pdrop", "attn_pdrop", "resid_pdrop"), "qwen2": ("attention_dropout",)}
+"""Where a config has its rates of dropout."""
+
 
 def model_of(setting: dict[str, Any]) -> Any:
-    rate = setting["dropout"]
-    config = GPT2Config(
-        **setting["config"], embd_pdrop=rate, attn_pdrop=rate, resid_pdrop=rate, use_cache=False
+    rates = dict.fromkeys(DROPOUT[setting["model_type"]], setting["dropout"])
+    config: Any = AutoConfig.for_model(
+        setting["model_type"], **setting["config"], **rates, use_cache=False, dtype="float32"
     )
-    model: Any = GPT2LMHeadModel(config)
+    model: Any = AutoModelForCausalLM.from_config(config)
     if setting["lora"] is not None:
         from peft import LoraConfig, get_peft_model
 
         rank, alpha, targets = setting["lora"]
-        wanted = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, fan_in_fan_out=True)
+        transposed = setting["model_type"] == "gpt2"
+        wanted = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, fan_in_fan_out=transposed)
         model = get_peft_model(model, wanted)
     return model.train()
 

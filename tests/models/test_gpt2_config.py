@@ -81,7 +81,7 @@ def test_an_unknown_family_is_named_with_the_known_ones() -> None:
     with pytest.raises(
         SpecError,
         match=r"model: `family` is 'gpt3', which Daypack does not know; "
-        "known: gemma3_text, gpt2, llama, qwen2, qwen3",
+        "known: gemma3, gpt2, llama, qwen2, qwen3",
     ):
         registry.by_name("gpt3", "model")
 
