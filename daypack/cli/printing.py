@@ -170,8 +170,9 @@ def print_tree(record: Mapping[str, Any], depth: int = 0) -> None:
 def _print_entry(key: str, value: object, indent: str, depth: int) -> None:
     if isinstance(value, Mapping):
         inner = cast(Mapping[str, Any], value)
-        if set(inner) == {"value", "source", "kind"}:
-            print(f"{indent}{key} = {_plain(inner['value'])} ({inner['kind']}: {inner['source']})")
+        if {"value", "source", "kind"} <= set(inner):
+            about = f", {_plain(inner['low'])} to {_plain(inner['high'])}" if "low" in inner else ""
+            print(f"{indent}{key} = {_plain(inner['value'])} ({inner['kind']}{about}: {inner['source']})")
         elif inner:
             print(f"{indent}{key}")
             print_tree(inner, depth + 1)

@@ -5,26 +5,32 @@ describes the machine that runs this very process.
 """
 
 from daypack.devices.profile import (
+    Battery,
     Cluster,
     Figure,
     FigureKind,
     Flash,
     Memory,
     OperatingPoint,
+    Power,
     Profile,
     Thermal,
+    ThermalNetwork,
 )
 from daypack.devices.read import load_profile, profile_names
 
 __all__ = [
+    "Battery",
     "Cluster",
     "Figure",
     "FigureKind",
     "Flash",
     "Memory",
     "OperatingPoint",
+    "Power",
     "Profile",
     "Thermal",
+    "ThermalNetwork",
     "load_profile",
     "profile_names",
 ]

@@ -12,7 +12,18 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from daypack.devices.profile import Cluster, Figure, FigureKind, Flash, Memory, Profile
+from daypack.devices.profile import (
+    Cluster,
+    Figure,
+    FigureKind,
+    Flash,
+    Memory,
+    OperatingPoint,
+    Power,
+    Profile,
+    Thermal,
+    ThermalNetwork,
+)
 from daypack.errors import MissingTool
 
 HOST = "host"
@@ -99,10 +110,28 @@ def detect_host(
         vector_registers=level.vector_registers,
         design="all",
         clusters=(_cluster(level, text, read_caches(caches)),),
-        memory=Memory(bytes_per_s=_assumed(20e9, "two channels of DDR4, half of the peak")),
+        memory=Memory(
+            bytes_per_s=_assumed(20e9, "two channels of DDR4, half of the peak"),
+            energy_j_per_byte=_ranged(120e-12, 56e-12, 200e-12, "DDR4: no figure of this machine"),
+        ),
         flash=Flash(
             read_bytes_per_s=_assumed(1e9, "a plain solid state drive"),
             write_bytes_per_s=_assumed(0.5e9, "a plain solid state drive"),
+        ),
+        thermal=Thermal(
+            control_celsius=_ranged(90, 70, 105, "a processor's own limit: no figure of this machine"),
+            hysteresis_k=_ranged(3, 1, 5, "no figure of this machine"),
+            passive_period_s=_ranged(1, 0.1, 5, "no figure of this machine"),
+        ),
+        power=Power(
+            uncore_w=_ranged(10, 3, 40, "no figure of this machine"),
+            awake_w=_ranged(1, 0.1, 5, "a machine that never suspends: what a held process adds"),
+        ),
+        thermal_network=ThermalNetwork(
+            cpu_time_constant_s=_ranged(5, 2, 20, "package and lid: no figure of this machine"),
+            cpu_heat_capacity_j_per_k=_ranged(50, 20, 200, "package and lid: no figure of this machine"),
+            skin_time_constant_s=_ranged(120, 60, 300, "a fan and its heat sink: no figure of this machine"),
+            skin_heat_capacity_j_per_k=_ranged(400, 200, 800, "a heat sink: no figure of this machine"),
         ),
     )
 
@@ -151,6 +180,9 @@ def _cluster(level: Level, cpuinfo: str, caches: Caches) -> Cluster:
         ),
         l1d_bytes=_known(caches.l1d_bytes, "sysfs", 32 * _KB),
         l2_bytes=_known(caches.l2_bytes, "sysfs", 512 * _KB),
+        points=(
+            OperatingPoint(clock_hz or 2.5e9, _ranged(6, 2, 20, "a core of a PC: no figure of this machine")),
+        ),
     )
 
 
@@ -162,6 +194,10 @@ def _known(value: float | None, source: str, otherwise: float) -> Figure:
 
 def _assumed(value: float, source: str) -> Figure:
     return Figure(value, source, FigureKind.ASSUMED)
+
+
+def _ranged(value: float, low: float, high: float, source: str) -> Figure:
+    return Figure(value, source, FigureKind.ASSUMED, low, high)
 
 
 def _clock_hz(cpuinfo: str) -> float | None:

@@ -21,11 +21,13 @@ class FigureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number with its origin."""
+    """One number with its origin; `low` and `high` bound what it may be where nobody knows it better."""
 
     value: float
     source: str
     kind: FigureKind
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,41 @@ class Flash:
     write_bytes_per_s: Figure | None = None
     read_energy_j_per_byte: Figure | None = None
     write_energy_j_per_byte: Figure | None = None
+    endurance_bytes: Figure | None = None  #: what may be written before it wears out
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What is drawn beside the cores, memory and flash."""
+
+    uncore_w: Figure | None = None  #: interconnect, controllers and rails while any core computes
+    awake_w: Figure | None = None  #: the system kept from suspending, screen off, nothing computed
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A cell pack as a source with one internal resistance; absent on what hangs on the mains."""
+
+    capacity_j: Figure | None = None
+    voltage_v: Figure | None = None
+    resistance_ohm: Figure | None = None
+    charge_efficiency: Figure | None = None  #: stored / taken from the charger; the rest heats the battery
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalNetwork:
+    """Three heat capacities in a star: processor and battery each against the skin, the skin against the air.
+
+    A time constant is the node's heat capacity times the resistance of its one path outwards. A board
+    without battery has two nodes.
+    """
+
+    cpu_time_constant_s: Figure | None = None
+    cpu_heat_capacity_j_per_k: Figure | None = None
+    skin_time_constant_s: Figure | None = None
+    skin_heat_capacity_j_per_k: Figure | None = None
+    battery_time_constant_s: Figure | None = None
+    battery_heat_capacity_j_per_k: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +123,12 @@ class Thermal:
     max_power_w: Figure | None = None
     passive_period_s: Figure | None = None
     sustained_fraction: Figure | None = None  #: throughput after minutes of full load / at the start
+    hysteresis_k: Figure | None = None  #: how far below `control_celsius` clocks are given back
+    moderate_celsius: Figure | None = None  #: the vendor's skin thresholds, by Android's names
+    severe_celsius: Figure | None = None
+    critical_celsius: Figure | None = None
+    emergency_celsius: Figure | None = None
+    shutdown_celsius: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +152,9 @@ class Profile:
     memory: Memory = Memory()
     flash: Flash = Flash()
     thermal: Thermal = Thermal()
+    power: Power = Power()
+    battery: Battery = Battery()
+    thermal_network: ThermalNetwork = ThermalNetwork()
 
     @property
     def llvm_triple(self) -> str:

@@ -1,7 +1,8 @@
 """Device profiles by name: TOML data to a checked `Profile`.
 
-A figure is a table `{ value = 2.4e9, source = "...", kind = "stated" }`. Errors are `SpecError`s that
-name the file, the key, what was found and what it takes.
+A figure is a table `{ value = 2.4e9, source = "...", kind = "stated" }`, with `range = [low, high]` where
+it is assumed and has one; in [power], [battery] and [thermal_network] whatever is assumed has one. Errors
+are `SpecError`s that name the file, the key, what was found and what it takes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from daypack.devices.host import HOST, detect_host
-from daypack.devices.profile import Cluster, Flash, Memory, OperatingPoint, Profile, Thermal
+from daypack.devices.profile import (
+    Battery,
+    Cluster,
+    Flash,
+    Memory,
+    OperatingPoint,
+    Power,
+    Profile,
+    Thermal,
+    ThermalNetwork,
+)
 from daypack.devices.toml_table import TomlTable
 from daypack.errors import SpecError
 
 ARCHITECTURES = ("aarch64", "x86_64")
 
-Section = TypeVar("Section", Memory, Flash, Thermal)
+Section = TypeVar("Section", Memory, Flash, Thermal, Power, Battery, ThermalNetwork)
 
 
 def profile_names() -> tuple[str, ...]:
@@ -82,6 +93,9 @@ def _profile(table: TomlTable, name: str) -> Profile:
         memory=_figures(table, "memory", Memory),
         flash=_figures(table, "flash", Flash),
         thermal=_figures(table, "thermal", Thermal),
+        power=_figures(table, "power", Power, ranged=True),
+        battery=_figures(table, "battery", Battery, ranged=True),
+        thermal_network=_figures(table, "thermal_network", ThermalNetwork, ranged=True),
     )
     if profile.design not in {cluster.name for cluster in profile.clusters}:
         raise table.error("design", "the name of a [[cluster]]")
@@ -110,11 +124,15 @@ def _point(table: TomlTable) -> OperatingPoint:
     return point
 
 
-def _figures(parent: TomlTable, key: str, kind: type[Section]) -> Section:
-    """A section whose every key is an optional figure; a missing section is an empty one."""
+def _figures(parent: TomlTable, key: str, kind: type[Section], *, ranged: bool = False) -> Section:
+    """A section whose every key is an optional figure; a missing section is an empty one.
+
+    Where `ranged`, an assumed figure without a range is refused.
+    """
     table = parent.optional(key, parent.table)
     if table is None:
         return kind()
-    section = kind(**{field: table.optional(field, table.figure) for field in kind.__dataclass_fields__})
+    read = table.ranged_figure if ranged else table.figure
+    section = kind(**{field: table.optional(field, read) for field in kind.__dataclass_fields__})
     table.close()
     return section

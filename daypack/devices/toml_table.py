@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, TypeVar, cast
 
 from daypack.devices.profile import Figure, FigureKind
@@ -70,12 +70,30 @@ class TomlTable:
         return tuple(TomlTable(item, self._where, f"{self._path}{key}[{i}].") for i, item in enumerate(items))
 
     def figure(self, key: str) -> Figure:
-        """`{ value = 2.4e9, source = "...", kind = "stated" }`."""
+        """`{ value = 2.4e9, source = "...", kind = "stated" }`, and perhaps `range = [low, high]`."""
         table = self.table(key)
         kinds = tuple(kind.value for kind in FigureKind)
-        figure = Figure(table.number("value"), table.text("source"), FigureKind(table.one_of("kind", kinds)))
+        value, source = table.number("value"), table.text("source")
+        kind = FigureKind(table.one_of("kind", kinds))
+        low, high = table.optional("range", lambda name: table.range_around(name, value)) or (None, None)
         table.close()
+        return Figure(value, source, kind, low, high)
+
+    def ranged_figure(self, key: str) -> Figure:
+        """A figure that has a range if it is assumed."""
+        figure = self.figure(key)
+        if figure.kind is FigureKind.ASSUMED and figure.low is None:
+            raise self.error(key, "a range = [low, high] beside a value that is assumed")
         return figure
+
+    def range_around(self, key: str, value: float) -> tuple[float, float]:
+        """Two numbers with `value` between them."""
+        found = self._take(key)
+        items: list[Any] = cast(list[Any], found) if isinstance(found, list) else []
+        numbers = [item for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
+        if len(items) != 2 or len(numbers) != 2 or not 0 < numbers[0] <= value <= numbers[1] < inf:
+            raise self.error(key, f"a list of two numbers above 0 with the value {value:g} between them")
+        return float(numbers[0]), float(numbers[1])
 
     def optional(self, key: str, read: Callable[[str], T]) -> T | None:
         """What `read` makes of the key, or None where it is absent."""

@@ -25,7 +25,9 @@ def test_the_list_as_json(command) -> None:
 def test_one_device_with_its_sources(command) -> None:
     out = command("devices", "cortex-a76").out
     assert "  clock_hz = 2.4e+09 (stated: Raspberry Pi 5 product brief)\n" in out
-    assert "write_bytes_per_s" not in out
+    assert "  uncore_w = 1 (assumed, 0.5 to 2: no published figure" in out
+    assert "battery" not in out.split("thermal_network")[1]
+    assert "write_energy_j_per_byte" not in command("devices", "host").out
 
 
 def test_one_device_as_json(command) -> None:
@@ -35,7 +37,9 @@ def test_one_device_as_json(command) -> None:
         "source": "Raspberry Pi 5 product brief: 512 KB a core",
         "kind": "stated",
     }
-    assert list(record["flash"]) == ["read_bytes_per_s"]
+    assert list(record["flash"])[0] == "read_bytes_per_s"
+    assert set(record["power"]["uncore_w"]) == {"value", "source", "kind", "low", "high"}
+    assert record["battery"] == {}
 
 
 def test_an_unknown_device(command) -> None:

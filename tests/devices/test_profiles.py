@@ -26,7 +26,8 @@ def figures(thing: object) -> list[Figure]:
 
 
 def test_the_known_devices() -> None:
-    assert NAMES == ("host", "cortex-a76", "pixel8", "snapdragon-8gen2")
+    phones = ("midrange-a78", "pixel8", "snapdragon-8gen2", "snapdragon-8gen3")
+    assert set(phones) < set(NAMES) and NAMES[:2] == ("host", "cortex-a76")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,6 +63,46 @@ def test_the_fastest_cluster_comes_first(name: str) -> None:
     assert speeds == sorted(speeds, reverse=True)
 
 
+PHONES = ("midrange-a78", "pixel8", "snapdragon-8gen2", "snapdragon-8gen3")
+
+
+@pytest.mark.parametrize("name", (*PHONES, "cortex-a76"))
+def test_energy_and_heat_are_described_in_full(name: str) -> None:
+    profile = load_profile(name)
+    parts = [profile.memory, profile.flash, profile.power]
+    parts += [profile.battery, profile.thermal_network] if name in PHONES else []
+    for part in parts:
+        missing = [f.name for f in dataclasses.fields(part) if getattr(part, f.name) is None]
+        assert missing == [], type(part).__name__
+    assert all(len(cluster.points) >= 2 for cluster in profile.clusters)
+    assert profile.thermal.control_celsius is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_assumed_about_energy_has_a_range(name: str) -> None:
+    profile = load_profile(name)
+    points = [point.power_w for cluster in profile.clusters for point in cluster.points]
+    for figure in figures((profile.power, profile.battery, profile.thermal_network)) + points:
+        if figure.kind is FigureKind.ASSUMED and name in (*PHONES, "cortex-a76", "host"):
+            assert figure.low is not None and figure.high is not None
+            assert figure.low <= figure.value <= figure.high
+
+
+@pytest.mark.parametrize("name", PHONES)
+def test_power_rises_with_the_clock_up_to_the_clusters_own(name: str) -> None:
+    for cluster in load_profile(name).clusters:
+        pairs = [(point.clock_hz, point.power_w.value) for point in cluster.points]
+        assert pairs == sorted(pairs) and len({watts for _, watts in pairs}) == len(pairs)
+        assert pairs[-1][0] == cluster.clock_hz.value
+
+
+def test_the_pixels_thresholds_are_the_vendors() -> None:
+    thermal = load_profile("pixel8").thermal
+    names = ("control", "moderate", "severe", "critical", "emergency", "shutdown")
+    found = [getattr(thermal, f"{name}_celsius").value for name in names]
+    assert found == [39, 43, 45, 46.5, 52, 55]
+
+
 def test_the_energy_of_a_flop_agrees_with_the_published_derivation() -> None:
     """Snapdragon 8 Gen 2, in picojoules: X3 13.5-32.6, A715 13.2-27.1, A510 13.2-15.1."""
     clusters = {cluster.core: cluster for cluster in load_profile("snapdragon-8gen2").clusters}
@@ -75,6 +116,6 @@ def picojoules(cluster: Cluster) -> list[float]:
 
 
 def test_no_phone_figure_is_shown_as_measured_unless_it_was() -> None:
-    for name in ("pixel8", "cortex-a76"):
+    for name in ("pixel8", "cortex-a76", "midrange-a78", "snapdragon-8gen3"):
         kinds = {figure.kind for figure in figures(load_profile(name))}
         assert FigureKind.MEASURED not in kinds

@@ -1,0 +1,64 @@
+#include "scheduler.h"
+
+uint64_t daypack_cell(const daypack_policy_table *table, const double *observation, uint32_t state) {
+  uint64_t cell = state;
+  const double *edges = table->edges;
+  for (uint32_t dimension = 0; dimension < table->dimension_count; dimension++) {
+    uint32_t bins = table->bin_counts[dimension], low = 0, high = bins - 1;
+    double value = observation[table->observables[dimension]];
+    while (low < high) {
+      uint32_t middle = low + (high - low) / 2;
+      if (value < edges[middle])
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    cell = cell * bins + low;
+    edges += bins - 1;
+  }
+  return cell;
+}
+
+static int is_quiet(const daypack_limits *limits, double hour) {
+  if (limits->quiet_from_hour <= limits->quiet_to_hour)
+    return hour >= limits->quiet_from_hour && hour < limits->quiet_to_hour;
+  return hour >= limits->quiet_from_hour || hour < limits->quiet_to_hour;
+}
+
+uint32_t daypack_limit_in_force(const daypack_policy_table *table, const double *observation) {
+  const daypack_limits *limits = &table->limits;
+  if (observation[DAYPACK_OBSERVE_MEMORY_MB] < limits->memory_mb) return DAYPACK_BY_MEMORY;
+  if (observation[DAYPACK_OBSERVE_BATTERY] < limits->reserve) return DAYPACK_BY_BATTERY;
+  if (observation[DAYPACK_OBSERVE_SKIN] >= limits->skin_celsius - limits->skin_margin_k) return DAYPACK_BY_SKIN;
+  if (limits->only_charging && observation[DAYPACK_OBSERVE_CHARGING] < 0.5) return DAYPACK_BY_CHARGER;
+  if (limits->only_screen_off && observation[DAYPACK_OBSERVE_SCREEN] > 0.5) return DAYPACK_BY_SCREEN;
+  if (is_quiet(limits, observation[DAYPACK_OBSERVE_HOUR])) return DAYPACK_BY_QUIET_HOURS;
+  if (observation[DAYPACK_OBSERVE_SPENT_J] >= limits->joules_per_day) return DAYPACK_BY_JOULES;
+  if (observation[DAYPACK_OBSERVE_WRITTEN_BYTES] >= limits->written_bytes) return DAYPACK_BY_WRITTEN;
+  return DAYPACK_BY_POLICY;
+}
+
+daypack_decision daypack_decide(const daypack_policy_table *table, const double *observation, uint32_t state) {
+  daypack_decision decision = {DAYPACK_PAUSE, 0, state, daypack_limit_in_force(table, observation)};
+  if (decision.reason != DAYPACK_BY_POLICY) return decision;
+  uint64_t cell = daypack_cell(table, observation, state);
+  uint8_t action = table->actions[cell];
+  decision.gear = table->gears[action];
+  decision.rest_ms = table->rests_ms[action];
+  decision.state = table->next_state[cell];
+  return decision;
+}
+
+static double free_since_first_midnight(const daypack_policy_table *table, double at_s) {
+  double days = (double)(int64_t)(at_s / DAYPACK_DAY_S);
+  double half_hours = (at_s - days * DAYPACK_DAY_S) / 1800.0;
+  int32_t whole = (int32_t)half_hours;
+  const double *until = table->free_until;
+  double part = (half_hours - whole) * (until[whole + 1] - until[whole]);
+  return days * until[DAYPACK_HALF_HOURS] + until[whole] + part;
+}
+
+double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s) {
+  if (to_s <= from_s) return 0.0;
+  return free_since_first_midnight(table, to_s) - free_since_first_midnight(table, from_s);
+}

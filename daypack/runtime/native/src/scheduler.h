@@ -1,0 +1,95 @@
+/* The scheduler's decision: a policy's table, looked up under the limits of its spec.
+ *
+ * Pure: no clock, no sensor, no allocation; who calls feeds an observation. The engine and the simulator are
+ * linked with this same file, so what was simulated is what runs. Temperatures are °C, times are seconds, energy
+ * is joules; shares are from 0 to 1. */
+#ifndef DAYPACK_SCHEDULER_H
+#define DAYPACK_SCHEDULER_H
+
+#include <stdint.h>
+
+/* What can be observed. policies/policy.py has the same order. */
+enum {
+  DAYPACK_OBSERVE_BATTERY,      /* charge left, share of capacity; 1 without a battery */
+  DAYPACK_OBSERVE_SKIN,         /* skin temperature */
+  DAYPACK_OBSERVE_CHARGING,     /* 0 or 1 */
+  DAYPACK_OBSERVE_SCREEN,       /* 0 or 1 */
+  DAYPACK_OBSERVE_DEMAND,       /* work left / what the fastest gear does in the free time that is expected */
+  DAYPACK_OBSERVE_TIME_LEFT,    /* until the deadline; 0 behind it */
+  DAYPACK_OBSERVE_FORECAST,     /* share of the time left that is expected to be free */
+  DAYPACK_OBSERVE_WORK_LEFT,    /* share of the job */
+  DAYPACK_OBSERVE_AMBIENT,      /* temperature of the air */
+  DAYPACK_OBSERVE_HOUR,         /* of the day, 0 to 24 */
+  DAYPACK_OBSERVE_SPENT_J,      /* by training since midnight */
+  DAYPACK_OBSERVE_WRITTEN_BYTES, /* to flash by the job so far */
+  DAYPACK_OBSERVE_MEMORY_MB,    /* what the system could give */
+  DAYPACK_OBSERVABLES
+};
+
+enum { DAYPACK_HALF_HOURS = 48, DAYPACK_PAUSE = -1 };
+#define DAYPACK_DAY_S 86400.0
+
+/* Why nothing runs; 0 is the policy's own word. */
+enum {
+  DAYPACK_BY_POLICY,
+  DAYPACK_BY_BATTERY,
+  DAYPACK_BY_SKIN,
+  DAYPACK_BY_CHARGER,
+  DAYPACK_BY_QUIET_HOURS,
+  DAYPACK_BY_JOULES,
+  DAYPACK_BY_WRITTEN,
+  DAYPACK_BY_SCREEN,
+  DAYPACK_BY_MEMORY,
+  DAYPACK_REASONS
+};
+
+/* What the spec allows. A limit that is not set is 0, or infinity where more is worse. */
+typedef struct {
+  double reserve;           /* share of the battery that is never touched */
+  double skin_celsius;
+  double skin_margin_k;     /* pause this far below it */
+  double joules_per_day;
+  double written_bytes;
+  double memory_mb;         /* what a step needs */
+  double quiet_from_hour;   /* equal hours: none */
+  double quiet_to_hour;
+  uint32_t only_charging;
+  uint32_t only_screen_off;
+} daypack_limits;
+
+/* Bins of a dimension are half-open: value v is in bin i where edges[i-1] <= v < edges[i]. A cell is
+ * state-major, then dimensions in their order. policy_file.py writes and checks it. */
+typedef struct {
+  uint32_t dimension_count;
+  uint32_t state_count;
+  const uint32_t *observables;
+  const uint32_t *bin_counts;
+  const double *edges;       /* of all dimensions, one after the other */
+  const uint8_t *actions;    /* cell -> action */
+  const uint8_t *next_state; /* cell -> state */
+  const int32_t *gears;      /* action -> gear or DAYPACK_PAUSE */
+  const uint32_t *rests_ms;  /* action -> rest after every step */
+  const double *free_until;  /* expected free seconds from midnight to each half hour, 49 of them */
+  daypack_limits limits;
+} daypack_policy_table;
+
+typedef struct {
+  int32_t gear;
+  uint32_t rest_ms;
+  uint32_t state;
+  uint32_t reason;
+} daypack_decision;
+
+/* The cell of an observation in a state. */
+uint64_t daypack_cell(const daypack_policy_table *table, const double *observation, uint32_t state);
+
+/* The limit that forbids to run now, or DAYPACK_BY_POLICY. */
+uint32_t daypack_limit_in_force(const daypack_policy_table *table, const double *observation);
+
+/* What to do; a limit in force pauses whatever the table says, and leaves the state as it is. */
+daypack_decision daypack_decide(const daypack_policy_table *table, const double *observation, uint32_t state);
+
+/* Seconds that are expected to be free from one time to a later one; both since a midnight. */
+double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s);
+
+#endif
