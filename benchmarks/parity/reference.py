@@ -71,7 +71,7 @@ class Reference:
     ) -> None:
         self.task: Task = build_task(spec)
         self._plain, self._dtype = plain, dtype
-        self._frozen = {name: jnp.asarray(self.read(name), dtype) for name in self.task.frozen}
+        self._frozen = {name: self._wide(self.read(name)) for name in self.task.frozen}
         options = dict(compiler_options or {})
         self._step = jax.jit(self._one_step, compiler_options=options, donate_argnums=(0, 1))
         self.restart()
@@ -79,6 +79,10 @@ class Reference:
     def read(self, name: str) -> Array:
         """An array before the first step."""
         return self.task.source.read(name)
+
+    def _wide(self, array: Array) -> jax.Array:
+        """float32 as this reference has it; stored forms of frozen matrices stay, the loss decodes them."""
+        return jnp.asarray(array, self._dtype if array.dtype == np.float32 else None)
 
     def initial(self) -> dict[str, Array]:
         """The trained arrays before the first step."""

@@ -20,6 +20,7 @@ from daypack.compiler.means import Means
 from daypack.compiler.passes.canonicalize import canonicalize
 from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
+from daypack.compiler.passes.decoded_rows import decoded_rows
 from daypack.compiler.passes.fold import fold
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.passes.split_trained import split_trained
@@ -50,7 +51,7 @@ REWRITES: tuple[Pass, ...] = (
     canonicalize,
     dce,
 )
-PASSES = (*REWRITES, split_frozen)
+PASSES = (*REWRITES, decoded_rows, dce, split_frozen)
 """What happens to a traced graph before fusion."""
 
 OnStage = Callable[[str, float], None]

@@ -1,7 +1,7 @@
 """A Hugging Face directory as a `TensorSource`: config.json and model.safetensors, whole or in shards.
 
 Opening checks everything that the headers tell (names, shapes, dtypes); reading a tensor checks its values.
-At any time at most one tensor is in memory; bf16 and fp16 become float32 as they are read.
+At any time at most one tensor is in memory; it becomes the type that is asked for as it is read.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from daypack.errors import SpecError
 from daypack.models.config_fields import as_config
 from daypack.models.family import Family
 from daypack.models.parameters import ParameterSpec
-from daypack.models.sources import FloatArray
+from daypack.models.sources import numpy_dtype
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-FLOAT_DTYPES = ("F32", "F16", "BF16")
+FLOAT_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The safetensors codes that a parameter may have, and their names."""
 _LISTED = 8
 
 
@@ -50,11 +52,14 @@ class Checkpoint:
     def spec(self, name: str) -> tuple[tuple[int, ...], str]:
         return self._tensors[name].shape, "float32"
 
-    def read(self, name: str) -> FloatArray:
-        """The tensor as float32. Raises SpecError where a value is NaN or infinite."""
+    def stored_dtype(self, name: str) -> str:
+        return FLOAT_DTYPES[self._tensors[name].dtype]
+
+    def read(self, name: str, dtype: str = "float32") -> NDArray[Any]:
+        """The tensor as `dtype`. Raises SpecError where a value is NaN or infinite."""
         tensor = self._tensors[name]
         with _opened(tensor.file) as file:
-            array = np.asarray(file.get_tensor(tensor.stored_name), np.float32, order="C")
+            array = np.asarray(file.get_tensor(tensor.stored_name), order="C")
         finite = np.isfinite(array)
         if not finite.all():
             first = [int(index) for index in np.argwhere(~finite)[0]]
@@ -63,7 +68,8 @@ class Checkpoint:
                 f"{tensor.file}: tensor `{tensor.stored_name}` holds {count} values that are not finite, "
                 f"the first at {first}; the checkpoint is damaged"
             )
-        return array
+        with np.errstate(over="ignore"):  # whoever asks for a narrower type looks at what became of it
+            return array.astype(numpy_dtype(dtype), copy=False)
 
 
 def read_config(directory: Path) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ class Projection(nnx.Module):
         self.out_features = out_features
         self.input_first = input_first
         shape = (in_features, out_features) if input_first else (out_features, in_features)
-        self.weight: Any = parameter(shape, initial)
+        self.weight: Any = parameter(shape, initial, input_axis=0 if input_first else 1)
         self.bias: Any = parameter((out_features,), ZEROS) if bias else nnx.data(None)
         self.adapter: AdapterShape | None = None
         self.lora_A: Any = nnx.data(None)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from daypack.models.dropout import example_keys
+from daypack.models.frozen import Encoding, decoded
 from daypack.models.structure import Structure
 from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
 from daypack.operators.softmax import logsumexp
@@ -41,13 +42,16 @@ def _labelled(labels: Array) -> Array:
     return jnp.sum((labels != NO_LABEL).astype(jnp.float32))
 
 
-def language_model_loss(structure: Structure) -> StepLoss:
+def language_model_loss(structure: Structure, stored: Mapping[str, Encoding] | None = None) -> StepLoss:
     """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on.
+
+    The loss takes the matrices named in `stored` as they are stored, and everything else as float32.
 
     A head that is one matrix takes the blocked forms of `operators.loss_head`, any other the plain form.
     """
 
     def loss(trainable: Arrays, frozen: Arrays, mutable: Arrays, batch: Arrays, clock: Arrays) -> Any:
+        frozen = decoded(frozen, stored or {})
         model = structure.bind({**frozen, **trainable})
         ids, labels = batch["ids"], batch["labels"]
         keys = example_keys(clock, ids.shape[0])

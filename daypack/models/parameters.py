@@ -50,16 +50,19 @@ def kaiming_uniform(fan_in: int) -> Initial:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One parameter as it is published: shape, numpy dtype name, initial value."""
+    """One parameter as it is published: shape, numpy dtype name, initial value, and which of a matrix's two
+    axes is that of the inputs it is multiplied with.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     initial: Initial
+    input_axis: int = 1
 
 
-def parameter(shape: tuple[int, ...], initial: Initial) -> Any:
-    """A float32 `nnx.Param` of `shape` that remembers its `Initial`; the array itself starts as zeros.
+def parameter(shape: tuple[int, ...], initial: Initial, input_axis: int = 1) -> Any:
+    """A float32 `nnx.Param` of `shape` that remembers the rest of its spec; the array itself starts as zeros.
 
     Modules are built under `nnx.eval_shape`, so the zeros are never allocated.
     """
-    return nnx.Param(jnp.zeros(shape, jnp.float32), initial=initial)
+    return nnx.Param(jnp.zeros(shape, jnp.float32), initial=initial, input_axis=input_axis)

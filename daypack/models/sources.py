@@ -6,12 +6,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from daypack.models.parameters import Draw, Initial, ParameterSpec
 
 FloatArray = NDArray[np.float32]
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy element type of a name; bfloat16 is that of ml_dtypes."""
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
 class TensorSource(Protocol):
@@ -25,8 +31,12 @@ class TensorSource(Protocol):
         """(shape, numpy dtype name) of what `read` returns, without reading it."""
         ...
 
-    def read(self, name: str) -> NDArray[Any]:
-        """The tensor, C-contiguous; a new array at every call."""
+    def stored_dtype(self, name: str) -> str:
+        """The element type that values have where they come from: no narrower one holds them all."""
+        ...
+
+    def read(self, name: str, dtype: str = "float32") -> NDArray[Any]:
+        """The tensor rounded to a floating-point type, C-contiguous; a new array at every call."""
         ...
 
 
@@ -48,12 +58,17 @@ class RandomSource:
         parameter = self._parameters[name]
         return parameter.shape, parameter.dtype
 
-    def read(self, name: str) -> FloatArray:
+    def stored_dtype(self, name: str) -> str:
+        return self._parameters[name].dtype
+
+    def read(self, name: str, dtype: str = "float32") -> NDArray[Any]:
         parameter = self._parameters[name]
         digest = hashlib.sha256(name.encode()).digest()
         words = np.frombuffer(digest, np.dtype("<u4")).tolist()
         generator = np.random.Generator(np.random.PCG64([self._seed, *words]))
-        return _draw(generator, parameter.shape, parameter.initial)
+        drawn = _draw(generator, parameter.shape, parameter.initial)
+        with np.errstate(over="ignore"):  # whoever asks for a narrower type looks at what became of it
+            return drawn.astype(numpy_dtype(dtype), copy=False)
 
 
 def _draw(generator: np.random.Generator, shape: tuple[int, ...], initial: Initial) -> FloatArray:
@@ -79,5 +94,8 @@ class JoinedSource:
     def spec(self, name: str) -> tuple[tuple[int, ...], str]:
         return self._owner[name].spec(name)
 
-    def read(self, name: str) -> NDArray[Any]:
-        return self._owner[name].read(name)
+    def stored_dtype(self, name: str) -> str:
+        return self._owner[name].stored_dtype(name)
+
+    def read(self, name: str, dtype: str = "float32") -> NDArray[Any]:
+        return self._owner[name].read(name, dtype)

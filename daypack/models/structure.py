@@ -39,7 +39,7 @@ def structure_of(build: Callable[[], Any]) -> Structure:
     graph, state = nnx.split(nnx.eval_shape(build))
     variables = {_published(path): (path, variable) for path, variable in nnx.to_flat_state(state)}
     parameters = {
-        name: ParameterSpec(tuple(variable.shape), str(variable.dtype), variable.initial)
+        name: ParameterSpec(tuple(variable.shape), str(variable.dtype), variable.initial, variable.input_axis)
         for name, (_, variable) in variables.items()
     }
     return Structure(parameters, graph, variables)

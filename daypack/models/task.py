@@ -23,6 +23,7 @@ from daypack.models.config_fields import ConfigReader
 from daypack.models.data import Corpus, Windows, load_windows
 from daypack.models.documents import Kind
 from daypack.models.family import Family, ModelConfig
+from daypack.models.frozen import EncodedSource, Encoding, FrozenForm, encodings
 from daypack.models.lora import LoraConfig, adapt, divide
 from daypack.models.loss import NO_LABEL, StepLoss, language_model_loss
 from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
@@ -92,13 +93,16 @@ def build_task(spec: TrainSpec) -> Task:
     structure = structure_of(lambda: adapt(family.build(config), lora) if lora else family.build(config))
     trainable, frozen = divide(structure.parameters, lora=lora is not None)
     train = spec.train
+    source = _source(spec, family, structure)
+    stored = _stored(train, frozen, source)
+    encoded = EncodedSource(source, stored)
     micro_batch = train.batch // (train.window or 1)
     return Task(
-        loss=language_model_loss(structure),
+        loss=language_model_loss(structure, stored),
         trainable=_shapes(trainable),
-        frozen=_shapes(frozen),
+        frozen=_stored_shapes(encoded, trainable),
         mutable={},
-        source=_source(spec, family, structure),
+        source=encoded,
         optimizer=build_optimizer(_optimizer(train)),
         batch=dict.fromkeys(
             ("ids", "labels"), jax.ShapeDtypeStruct((micro_batch, train.sequence), jnp.dtype("int32"))
@@ -163,6 +167,20 @@ def _source(spec: TrainSpec, family: Family, structure: Structure) -> TensorSour
     else:
         model = RandomSource(base, spec.model.seed)
     return JoinedSource([model, RandomSource(adapters, spec.train.seed)])
+
+
+def _stored(
+    train: TrainSection, frozen: Mapping[str, ParameterSpec], source: TensorSource
+) -> dict[str, Encoding]:
+    """How the frozen matrices are stored."""
+    form = FrozenForm(train.frozen_dtype or "float32", train.frozen_group or 0)
+    return encodings(form, frozen, source)
+
+
+def _stored_shapes(source: TensorSource, trainable: Mapping[str, ParameterSpec]) -> Shapes:
+    """Every array that is not trained, as it is stored."""
+    specs = {name: source.spec(name) for name in source.names() if name not in trainable}
+    return {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in specs.items()}
 
 
 def _optimizer(train: TrainSection) -> OptimizerConfig:

@@ -18,6 +18,8 @@ BASE = "base"  #: key of the validation context: the folder that relative paths 
 
 Optimizer = Literal["adamw", "sgd", "adafactor", "lion"]
 Schedule = Literal["constant", "linear", "cosine"]
+FrozenDtype = Literal["checkpoint", "float32", "bfloat16", "float16", "int8", "int4"]
+INTEGERS = ("int8", "int4")  #: frozen dtypes whose numbers share scales
 Objective = Literal["time", "energy", "wear"]
 Scalar = bool | int | float | str
 ConfigValue = Scalar | list[Scalar] | dict[str, Scalar]
@@ -144,6 +146,13 @@ class TrainSection(Section):
     alpha: Positive | None = _lora_key("alpha", _POSITIVE)
     targets: Names | None = _lora_key("targets", "a list of projection names, at least one")
     lora_dropout: Fraction | None = _lora_key("lora_dropout", _FRACTION)
+    frozen_dtype: FrozenDtype | None = Field(
+        default_factory=lambda data: None if data["method"] == "full" else "checkpoint",
+        description='"checkpoint", "float32", "bfloat16", "float16", "int8" or "int4"',
+    )
+    frozen_group: Literal[32, 64] | None = Field(
+        default_factory=lambda data: 32 if data["frozen_dtype"] in INTEGERS else None, description="32 or 64"
+    )
     dropout: Fraction | None = Field(None, description=_FRACTION)
     optimizer: Optimizer = Field("adamw", description='"adamw", "sgd", "adafactor" or "lion"')
     betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(_pair)] | None = _optimizer_key(
@@ -185,6 +194,15 @@ class TrainSection(Section):
                 raise self.refuse(
                     key, f'is a key of method = "lora", and method is "{self.method}"; remove it'
                 )
+        if "frozen_dtype" in given and self.method == "full":
+            raise self.refuse(
+                "frozen_dtype", 'is of frozen weights, and method = "full" trains every one; remove it'
+            )
+        if "frozen_group" in given and self.frozen_dtype not in INTEGERS:
+            raise self.refuse(
+                "frozen_group",
+                f'is a key of "int8" and "int4", and frozen_dtype is "{self.frozen_dtype}"; remove it',
+            )
         for key in ("betas", "eps", "momentum"):
             if key in given and key not in _OPTIMIZER_KEYS[self.optimizer]:
                 having = " or ".join(f'"{name}"' for name, keys in _OPTIMIZER_KEYS.items() if key in keys)

@@ -18,6 +18,8 @@ BY_OTHER_KEY = {
     "train.alpha": "16.0",
     "train.lora_dropout": "0.0",
     "train.targets": "none",
+    "train.frozen_dtype": '"checkpoint"',
+    "train.frozen_group": "32",
     "train.betas": "by optimizer",
     "train.eps": "by optimizer",
     "train.momentum": "by optimizer",

@@ -47,6 +47,46 @@ def test_the_least_that_a_spec_says() -> None:
     assert (train.window, train.micro_batch, train.dropout, train.weight_decay) == (None, None, None, 0.0)
 
 
+def test_frozen_matrices_are_stored_as_the_checkpoint_has_them_unless_said() -> None:
+    def form(text: str) -> tuple[str | None, int | None]:
+        train = parse_spec(text).train
+        return train.frozen_dtype, train.frozen_group
+
+    assert form(GOOD) == ("checkpoint", None)
+    assert form(FULL) == (None, None)
+    assert form(GOOD + 'frozen_dtype = "bfloat16"') == ("bfloat16", None)
+    assert form(GOOD + 'frozen_dtype = "int4"') == ("int4", 32)
+    assert form(GOOD + 'frozen_dtype = "int8"\nfrozen_group = 64') == ("int8", 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            FULL + 'frozen_dtype = "bfloat16"',
+            'train.toml: train.frozen_dtype: is of frozen weights, and method = "full" trains every one; '
+            "remove it",
+        ),
+        (
+            GOOD + "frozen_group = 64",
+            'train.toml: train.frozen_group: is a key of "int8" and "int4", and frozen_dtype is '
+            '"checkpoint"; remove it',
+        ),
+        (
+            GOOD + 'frozen_dtype = "int8"\nfrozen_group = 48',
+            "train.toml: train.frozen_group: got 48 (a whole number), takes 32 or 64",
+        ),
+        (
+            GOOD + 'frozen_dtype = "fp8"',
+            'train.toml: train.frozen_dtype: got "fp8" (a text), takes "checkpoint", "float32", "bfloat16", '
+            '"float16", "int8" or "int4"',
+        ),
+    ],
+)
+def test_frozen_keys_that_do_not_fit(text: str, message: str) -> None:
+    assert refusal(text) == message
+
+
 def test_keys_that_do_not_apply_are_none() -> None:
     train = parse_spec(FULL + 'optimizer = "sgd"').train
     assert (train.rank, train.alpha, train.lora_dropout, train.targets) == (None, None, None, None)

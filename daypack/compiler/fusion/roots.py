@@ -1,9 +1,10 @@
 """Which values are stored, and which are only ever an expression inside the kernels that read them.
 
-Views and generators are never stored. Reductions, contractions and the other anchors always are. An
-element-wise value is stored when something needs it in memory (an output, an operand of an anchor), or when
-several kernels read it and computing it again would cost more than reading it: a weight of operations above
-`RECOMPUTE_WEIGHT`, or more bytes of operands than the value has itself.
+Views and generators are never stored, nor is what is decoded from a frozen array (`decoding`). Reductions,
+contractions and the other anchors always are. An element-wise value is stored when something needs it in
+memory (an output, an operand of an anchor), or when several kernels read it and computing it again would cost
+more than reading it: a weight of operations above `RECOMPUTE_WEIGHT`, or more bytes of operands than the
+value has itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daypack.compiler import ops
+from daypack.compiler.decoding import decoded_values
 from daypack.compiler.graph import Node, StepGraph, Value
 
 RECOMPUTE_WEIGHT = 48
@@ -69,6 +71,7 @@ class _Decider:
         self.values.update((v.id, v) for node in graph.nodes for v in node.outputs)
         self.position = {id(node): n for n, node in enumerate(graph.nodes)}
         self.stored: set[int] = {i.value.id for i in graph.inputs}
+        self.decoded = decoded_values(graph)
         self.expression: dict[int, frozenset[int]] = {}
         self.leaves: dict[int, frozenset[int]] = {}
         self.needed = self._needed()
@@ -92,7 +95,7 @@ class _Decider:
         while pending:
             v = pending.pop()
             node = self.producers.get(v.id)
-            if node is not None and node.op in INLINE:
+            if node is not None and (node.op in INLINE or v.id in self.decoded):
                 pending.extend(node.inputs)
             elif node is not None:
                 found.add(v.id)
@@ -137,7 +140,7 @@ class _Decider:
     ) -> bool:
         if value.id in self.needed or node.op in ANCHORS or node.op == "store":
             return True
-        if node.op in INLINE:
+        if node.op in INLINE or value.id in self.decoded:
             return False
         nodes = [self.graph.nodes[n] for n in expression]
         if any(n.op in _LIBRARY for n in nodes):

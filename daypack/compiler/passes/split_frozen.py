@@ -17,6 +17,8 @@ from daypack.compiler.passes.row_reads import is_row_lookup, is_row_range
 
 SMALL_BYTES = 512 * 1024
 """Below this a matrix is one read anyway."""
+ROW_UNIT_BYTES = 4
+"""The engine reads rows of whole multiples of this."""
 
 
 def split_frozen(graph: StepGraph) -> StepGraph:
@@ -100,7 +102,9 @@ def _splits(entry: Input, uses: list[Node], outputs: set[int]) -> bool:
     value = entry.value
     if entry.role is not Role.FROZEN or value.size_bytes < SMALL_BYTES or value.id in outputs or not uses:
         return False
-    if len(value.shape) != 2 or not all(_by_rows(node, value) for node in uses):
+    if len(value.shape) != 2 or value.size_bytes // value.shape[0] % ROW_UNIT_BYTES:
+        return False
+    if not all(_by_rows(node, value) for node in uses):
         return False
     ranges = sorted({(n.attrs["start"][0], n.attrs["limit"][0]) for n in uses if n.op == "slice"})
     return all(first[1] <= second[0] for first, second in zip(ranges, ranges[1:], strict=False))
