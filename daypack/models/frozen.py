@@ -138,8 +138,20 @@ class EncodedSource:
         return scales if suffix else q
 
 
+BLOCK_ROWS = 4096
+"""Rows that are quantized at a time: a multiple of every group, small beside a large table."""
+
+
 def quantized(matrix: NDArray[Any], encoding: Encoding, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """(integers as they are stored, scales) of a float32 matrix; `name` is for the message."""
+    blocks = [matrix[first : first + BLOCK_ROWS] for first in range(0, len(matrix), BLOCK_ROWS)]
+    parts = [_quantized_block(block, encoding, name) for block in blocks]
+    return np.concatenate([q for q, _ in parts]), np.concatenate([scales for _, scales in parts])
+
+
+def _quantized_block(
+    matrix: NDArray[Any], encoding: Encoding, name: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
     rows, columns = matrix.shape
     axis, group, most = encoding.axis % 2, encoding.group, INTEGERS[encoding.dtype]
     grouped = matrix.reshape(rows // group, group, columns) if axis == 0 else matrix.reshape(rows, -1, group)
