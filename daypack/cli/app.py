@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import planning, printing, progress, report
+from daypack.cli import planning, printing, progress, report, simulate
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 EXIT_CODES: dict[ExitCode, str] = {
@@ -139,6 +139,8 @@ def _only_problem(
 app.command("plan", epilog=EPILOG)(planning.plan)
 app.command("layout", epilog=EPILOG)(planning.layout)
 app.command("report", epilog=EPILOG)(report.report)
+app.command("simulate", epilog=EPILOG)(simulate.simulate)
+app.command("study", epilog=EPILOG)(simulate.study)
 
 
 @app.command(epilog=EPILOG)

@@ -36,6 +36,7 @@ from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micr
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import Window, assemble
+from daypack.compiler.work import work_of
 from daypack.devices import Profile
 from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
@@ -210,7 +211,7 @@ def compile_step(
             object_code=code,
         )
         compiled = _compiled(out, planned, emission, options, time.monotonic() - began)
-        write_description(folder, {**description, **_account(compiled, planned, profile)})
+        write_description(folder, {**description, **_account(compiled, planned, emission, profile)})
         write_storyboard(folder, planned, compiled.peak_bytes)
         if fill:
             fill(folder, emission)
@@ -241,7 +242,13 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
     )
 
 
-def _account(compiled: Compiled, planned: Planned, profile: Profile) -> dict[str, Any]:
+def _tokens(emission: Emission) -> int:
+    """Ids that a window reads, or its micro-steps where a user's batch has none."""
+    ids = [entry.size_bytes // 4 for entry in emission.plan.inputs if entry.name == "ids"]
+    return emission.plan.window * (ids[0] if ids else 1)
+
+
+def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: Profile) -> dict[str, Any]:
     """The part of bundle.json that the compiler writes."""
     return {
         "device": profile.name,
@@ -255,6 +262,12 @@ def _account(compiled: Compiled, planned: Planned, profile: Profile) -> dict[str
             "flash_read_bytes": compiled.flash_read_bytes,
             "flash_written_bytes": compiled.flash_written_bytes,
         },
+        "work": work_of(
+            planned,
+            tokens=_tokens(emission),
+            peak_bytes=compiled.peak_bytes,
+            saved_bytes=emission.saved_bytes,
+        ),
         "calls": len(planned.window.calls),
         "shards": compiled.shards,
         "kernels": [
