@@ -73,11 +73,13 @@ def compile_spec(
     target: str | None = None,
     memory_bytes: int | None = None,
     dump_problem: Path | None = None,
+    cache: bool = True,
     on_stage: OnStage | None = None,
 ) -> CompileResult:
     """Compile a spec; `target` (a device name or profile path) and `memory_bytes` replace the spec's.
 
-    `dump_problem` names a file for the planning problem of the step (daypack-problem/1).
+    `dump_problem` names a file for the planning problem of the step (daypack-problem/1). Without `cache`
+    every kernel is compiled anew and none is kept.
 
     Raises:
         SpecError: the spec's model, data or values cannot be used.
@@ -95,7 +97,7 @@ def compile_spec(
         read=task.source.read,
         mutable={},
         out=out,
-        options=compile_options(spec, memory_bytes, dump_problem),
+        options=replace(compile_options(spec, memory_bytes, dump_problem), cache=cache),
         description={"spec": _spec_text(spec), "model": dict(task.description)},
         fill=lambda folder, emission: _fill_from_task(folder, emission.plan, task, windows, spec),
         on_stage=on_stage,

@@ -94,6 +94,9 @@ def compile_command(
     dump_problem: Annotated[
         Path | None, typer.Option("--dump-problem", metavar="FILE", help="Write the planning problem.")
     ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Compile every kernel anew, and keep none.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile a spec into a bundle. With --dump-problem and no --out, only write the planning problem."""
@@ -111,6 +114,7 @@ def compile_command(
             target=target,
             memory_bytes=memory_bytes,
             dump_problem=dump_problem,
+            cache=not no_cache,
             on_stage=stages.update,
         )
     if as_json:

@@ -35,6 +35,17 @@ def kernel_cost(body: StepGraph) -> KernelCost:
     return KernelCost(flops, moved)
 
 
+def bytes_touched(body: StepGraph) -> int:
+    """As `bytes_moved`, but of a table in which a body only looks rows up no more than it looks up."""
+    total = sum(out.value.size_bytes for out in body.outputs)
+    for item in body.inputs:
+        readers = [node for node in body.nodes if item.value in node.inputs]
+        looked_up = bool(readers) and all(n.op == "gather" and n.inputs[0] == item.value for n in readers)
+        rows = sum(node.output.size_bytes for node in readers)
+        total += min(item.value.size_bytes, rows) if looked_up else item.value.size_bytes
+    return total
+
+
 def _node_flops(node: Node) -> float:
     out = node.outputs[0]
     if node.op == "dot_general":

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler.accumulation import cheapest
+from daypack.compiler.cost import bytes_touched, kernel_cost
 from daypack.compiler.emit import Emission, emit, write_description
 from daypack.compiler.fusion.fuse import fuse
 from daypack.compiler.graph import StepGraph
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.kernels.cache import KernelCache, default_folder
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.means import Means
 from daypack.compiler.passes.canonicalize import canonicalize
@@ -194,7 +196,7 @@ def compile_step(
     with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
         planned = plan_steps(steps, profile, options, on_stage)
         tell("compile kernels", 0.4)
-        code = planned.table.object_code()
+        code = planned.table.object_code(KernelCache(default_folder()) if options.cache else None)
         tell("write bundle", 0.8)
         emission = emit(
             folder,
@@ -276,6 +278,8 @@ def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: 
                 "schedule": k.code.schedule or k.kind,
                 "source": k.source,
                 "phases": len(k.code.phases),
+                "flops": kernel_cost(k.body).flops,
+                "bytes": bytes_touched(k.body),
             }
             for k in planned.table.kernels
         ],

@@ -57,7 +57,7 @@ class Options:
     `memory_bytes` None: no budget. `limits` are of one step. The state is saved every `save_steps` steps, or
     as seldom as every `latest_save` where a limit on written bytes asks for it. `threads`: those the memory
     account counts. `dump_problem`: a file for the planning problem. `plan_seconds`: what a search may take.
-    `means`: what may be used to keep the budgets.
+    `means`: what may be used to keep the budgets. `cache`: whether compiled kernels are kept and reused.
     """
 
     memory_bytes: int | None = None
@@ -69,6 +69,7 @@ class Options:
     dump_problem: Path | None = None
     plan_seconds: float = PLAN_SECONDS
     means: Means = field(default_factory=Means)
+    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class FakeApi:
         target: str | None = None,
         memory_bytes: int | None = None,
         dump_problem: Path | None = None,
+        cache: bool = True,
         on_stage: Callable[[str, float], None] | None = None,
     ) -> CompileResult:
         self.calls.append(
@@ -75,6 +76,7 @@ class FakeApi:
                     "target": target,
                     "memory_bytes": memory_bytes,
                     "dump_problem": dump_problem,
+                    "cache": cache,
                 },
             )
         )

@@ -45,6 +45,12 @@ def test_the_spec_decides_where_no_option_does(command, api, spec_file: Path) ->
     assert (api.calls[0][1]["target"], api.calls[0][1]["memory_bytes"]) == (None, None)
 
 
+def test_the_cache_is_used_unless_it_is_declined(command, api, spec_file: Path) -> None:
+    command("compile", spec_file, "--out", "b")
+    command("compile", spec_file, "--out", "b", "--no-cache")
+    assert [call["cache"] for _, call in api.calls] == [True, False]
+
+
 def test_a_wrong_size_names_the_option(command, api, spec_file: Path) -> None:
     outcome = command("compile", spec_file, "--out", "b", "--memory", "lots")
     assert outcome.code == 2

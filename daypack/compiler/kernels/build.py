@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from daypack.compiler.graph import Input, Node, Output, Role, StepGraph, Value
+from daypack.compiler.kernels.cache import KernelCache, key_of
 from daypack.compiler.kernels.loops import KernelCode
-from daypack.compiler.kernels.lower import compile_object
+from daypack.compiler.kernels.lower import compile_object, fingerprint
 from daypack.compiler.kernels.select import schedule
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.text import render
@@ -71,8 +72,26 @@ class KernelTable:
         symbols = tuple(f"dp_{name}_{n}" for n in range(len(code.phases)))
         return BuiltKernel(name, kind, body, code, symbols, source)
 
-    def object_code(self) -> bytes:
-        """Every kernel compiled for the target."""
+    def object_code(self, cache: KernelCache | None = None) -> bytes:
+        """Every kernel compiled for the target, or what the cache has of the same kernels."""
+        key = self.cache_key()
+        found = cache.get(key) if cache else None
+        if found is not None:
+            return found
+        code = self._compiled()
+        if cache:
+            cache.put(key, code)
+        return code
+
+    def cache_key(self) -> str:
+        """Of all that decides the object: each kernel's body and its scheduled code, and the target."""
+        parts = [repr(self.target)]
+        for kernel in self.kernels:
+            parts += [kernel.kind, render(kernel.body), *kernel.symbols]
+            parts += [fingerprint(phase.function) for phase in kernel.code.phases]
+        return key_of(parts)
+
+    def _compiled(self) -> bytes:
         functions = {
             symbol: phase.function
             for kernel in self.kernels

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import tirx
 
 from daypack.compiler.kernels.target import KernelTarget
@@ -35,6 +36,11 @@ def llvm_target(target: KernelTarget) -> Any:
     if target.features:
         config["mattr"] = list(target.features)
     return tvm.target.Target(config)
+
+
+def fingerprint(function: Any) -> str:
+    """A hash of a scheduled function's structure, the same in every process."""
+    return f"{tvm_ffi.structural_hash(function):x}"
 
 
 def lowered(functions: Mapping[str, Any], target: KernelTarget) -> Any:
