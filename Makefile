@@ -48,6 +48,7 @@ proof: $(BENCH)  ## the full-size and long checks; results are dated and kept
 bench: $(BENCH)  ## time and memory against JAX and PyTorch
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/kernel_classes.py
+	$(BIN)/python benchmarks/compile_time.py
 
 goldens: $(BENCH)  ## make the golden arrays again from transformers, in float64
 	$(BIN)/python tools/goldens/make.py --out tests/models/goldens

@@ -36,14 +36,25 @@ def kernel_cost(body: StepGraph) -> KernelCost:
 
 
 def bytes_touched(body: StepGraph) -> int:
-    """As `bytes_moved`, but of a table in which a body only looks rows up no more than it looks up."""
-    total = sum(out.value.size_bytes for out in body.outputs)
-    for item in body.inputs:
-        readers = [node for node in body.nodes if item.value in node.inputs]
-        looked_up = bool(readers) and all(n.op == "gather" and n.inputs[0] == item.value for n in readers)
-        rows = sum(node.output.size_bytes for node in readers)
-        total += min(item.value.size_bytes, rows) if looked_up else item.value.size_bytes
+    """As `bytes_moved`, but of a table whose rows are looked up or added to only what these rows have."""
+    inputs = {item.value for item in body.inputs}
+    added = {n.output: n for n in body.nodes if n.op in ops.SCATTERS and n.inputs[0] in inputs}
+    total = 0
+    for value in (out.value for out in body.outputs):
+        total += added[value].inputs[2].size_bytes if value in added else value.size_bytes
+    for value in inputs:
+        readers = [node for node in body.nodes if value in node.inputs]
+        rows = [_rows_bytes(node) for node in readers if node.inputs[0] == value]
+        by_rows = bool(readers) and len(rows) == len(readers) and None not in rows
+        total += min(value.size_bytes, sum(n or 0 for n in rows)) if by_rows else value.size_bytes
     return total
+
+
+def _rows_bytes(node: Node) -> int | None:
+    """What a node reads of its first operand if it reads rows of it; None if it may read all."""
+    if node.op == "gather":
+        return node.output.size_bytes
+    return node.inputs[2].size_bytes if node.op in ops.SCATTERS else None
 
 
 def _node_flops(node: Node) -> float:
