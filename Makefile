@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev-installed
 BENCH := $(VENV)/.bench-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check format test demo proof bench goldens dist clean
+.PHONY: help venv check format test demo proof bench energy goldens dist clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ bench: $(BENCH)  ## time and memory against JAX and PyTorch
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/kernel_classes.py
 	$(BIN)/python benchmarks/compile_time.py
+
+energy: $(DEV)  ## policies against the oracle and against MobileFineTuner's rule over made-up days
+	$(BIN)/python benchmarks/energy.py
 
 goldens: $(BENCH)  ## make the golden arrays again from transformers, in float64
 	$(BIN)/python tools/goldens/make.py --out tests/models/goldens

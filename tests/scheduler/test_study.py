@@ -32,11 +32,13 @@ def blocks(repository: Path, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_guides_code_runs(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guides_code_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for code in blocks(repository, "python"):
         exec(compile(code, "policies.md", "exec"), names)
     assert names["outcome"].finish_s is not None and names["outcome"].lowest_battery > 0.3
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.bin"]
     assert len(blocks(repository, "python")[0].strip().splitlines()) <= 14
 
 
