@@ -112,8 +112,9 @@ def against_oracle(seeds: int) -> Iterator[Row]:
         except OracleInfeasible:
             continue
         found = looked_ahead(setting, owner, day, job)
+        joules = bound.joules
         yield row(
-            "oracle", device, owner, workload, scene, job, found, bound.joules, bound.joules, acted=True
+            "oracle", device, owner, workload, scene, job, found, joules, joules, acted=True, alone_s=alone_s
         )
 
 
@@ -137,9 +138,11 @@ def against_rule(seeds: int) -> Iterator[Row]:
                 continue
             found = looked_ahead(setting, owner, day, job)
             acted = rule.slowed_s > 0 or rule.throttled_s > 0
+            alone_s = steps * setting.costs[setting.fastest].seconds
             yield row(
-                "rule", device, owner, workload, scene, job, found, rule.joules, bound.joules, acted=acted
-            )
+                "rule", device, owner, workload, scene, job, found, rule.joules, bound.joules, acted=acted,
+                alone_s=alone_s,
+            )  # fmt: skip
 
 
 def row(
