@@ -15,11 +15,11 @@ from tests.scheduler.conftest import MakeDay, MakeSetting
 
 
 def test_a_compiler_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(simulator_library, "_folder", lambda: tmp_path)
     monkeypatch.setattr(simulator_library, "_FLAGS", ("-std=c99999", "-I."))
     with pytest.raises(MissingTool, match="the simulator's C code cannot be built: .*c99999"):
         simulator_library.library.__wrapped__()
-    assert list((tmp_path / "daypack" / "simulator").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_solver_that_gives_up_is_said(
