@@ -31,6 +31,7 @@ from parity.promise import DEEP, budgets_section, depth_section
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 from parity.specs import FULL, LORA, gpt2
 from parity.workspace import BUDGETS, Built, Workspace
+from tokenizing.section import token_ids
 
 from daypack import api
 from daypack.compiler.pipeline import kernel_target
@@ -266,6 +267,7 @@ SECTIONS: dict[str, Section] = {
     "ablation-full": ablation_section("ablation-full", FULL, 256_000_000, **DEEP),
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
+    "token-ids": token_ids,
 }
 
 

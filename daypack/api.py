@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daypack.compiler.planning import Options
     from daypack.compiler.step import TrainStep
     from daypack.models.task import Task
+    from daypack.models.tokenizer_tables import TokenizerTables
     from daypack.runtime.plan_file import PlanFile
     from daypack.spec import TrainSpec
 
@@ -91,6 +92,7 @@ def compile_spec(
 
     task = build_task(spec)
     windows = task.windows() if spec.data is not None else None  # quick, so first
+    tables, no_tables = _engine_tokenizer(task)
     compiled = compile_step(
         train_steps(task, spec),
         load_profile(target or spec.device.profile),
@@ -98,8 +100,12 @@ def compile_spec(
         mutable={},
         out=out,
         options=replace(compile_options(spec, memory_bytes, dump_problem), cache=cache),
-        description={"spec": _spec_text(spec), "model": dict(task.description)},
-        fill=lambda folder, emission: _fill_from_task(folder, emission.plan, task, windows, spec),
+        description={
+            "spec": _spec_text(spec),
+            "model": dict(task.description),
+            **({"engine_tokenizer": no_tables} if no_tables else {}),
+        },
+        fill=lambda folder, emission: _fill_from_task(folder, emission.plan, task, windows, spec, tables),
         on_stage=on_stage,
     )
     return _result(compiled)
@@ -186,12 +192,38 @@ def _spec_text(spec: TrainSpec) -> str:
     return to_toml(spec)
 
 
-def _fill_from_task(folder: Path, plan: PlanFile, task: Task, windows: Any, spec: TrainSpec) -> None:
-    """Add the data the spec declares, and the tokenizer, to a bundle."""
+def _engine_tokenizer(task: Task) -> tuple[TokenizerTables | None, str | None]:
+    """The tables of a tokenizer.json for the engine, or why the engine cannot have them."""
+    from daypack.models.tokenizer import FileTokenizer
+    from daypack.models.tokenizer_tables import tokenizer_tables
+
+    if task.tokenizer is None:
+        return None, None
+    try:
+        return tokenizer_tables(FileTokenizer(task.tokenizer)), None
+    except SpecError as error:
+        return None, error.message
+
+
+def _fill_from_task(
+    folder: Path,
+    plan: PlanFile,
+    task: Task,
+    windows: Any,
+    spec: TrainSpec,
+    tables: TokenizerTables | None,
+) -> None:
+    """Add the data the spec declares, and the tokenizer for the host and for the engine, to a bundle."""
+    from daypack.runtime import tokenizer_file
+
     if windows is not None:
         _write_windows(folder / "data.bin", plan, windows, spec)
     if task.tokenizer is not None:
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
+    if tables is not None:
+        (folder / tokenizer_file.NAME).write_bytes(
+            tokenizer_file.tokenizer_bytes(tables.scalars, tables.tables)
+        )
 
 
 def _write_windows(path: Path, plan: PlanFile, windows: Any, spec: TrainSpec) -> None:

@@ -9,6 +9,8 @@ static daypack_code run(daypack_engine *engine) {
   if (code != DAYPACK_OK) return code;
   if (engine->options.verify_only) return daypack_report_verified(engine);
 
+  if (engine->options.tokenize != NULL) return daypack_tokenize_file(engine);
+
   code = daypack_open_data(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);

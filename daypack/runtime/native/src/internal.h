@@ -29,6 +29,7 @@ typedef struct {
   char *bundle; /* without trailing slashes */
   const char *state; /* NULL: BUNDLE.state */
   const char *data;  /* NULL: BUNDLE/data.bin */
+  const char *tokenize; /* instead of a run: the ids of this text */
   uint64_t steps;    /* 0: one pass over the data */
   uint32_t threads;  /* 0: one a processor, as many as the budget allows */
   bool fresh;
@@ -104,6 +105,7 @@ typedef struct {
   daypack_data data;
   uint64_t engine_bytes;
   bool data_listed;
+  bool tokenizer_listed;
   uint32_t listed_files;
 
   int state_directory;
@@ -228,6 +230,9 @@ DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_read_record(daypack_engine *engine, uint64_t step,
                                                     const daypack_plan_instruction *instruction);
 
+/* tokenize_file.c: the ids of the text that --tokenize names, as events */
+DAYPACK_MUST_CHECK daypack_code daypack_tokenize_file(daypack_engine *engine);
+
 /* journal.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_journal(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_open_state(daypack_engine *engine);
@@ -257,6 +262,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_report_step(daypack_engine *engine, uint
 DAYPACK_MUST_CHECK daypack_code daypack_report_profile(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps);
 DAYPACK_MUST_CHECK daypack_code daypack_report_verified(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uint32_t count);
+DAYPACK_MUST_CHECK daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes);
 void daypack_report_error(const daypack_platform *platform, const daypack_error *error);
 
 #endif

@@ -156,6 +156,7 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
     if (required < REQUIRED_COUNT && strcmp(listed.name, REQUIRED[required]) == 0) required++;
     if (strcmp(listed.name, "engine") == 0) engine->engine_bytes = listed.size_bytes;
     if (strcmp(listed.name, "data.bin") == 0) engine->data_listed = true;
+    if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
     engine->listed_files++;
     previous = listed;
   }

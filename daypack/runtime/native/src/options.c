@@ -5,7 +5,7 @@
 
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
-  "[--profile] [--direct] [--audit-arena]"
+  "[--profile] [--direct] [--audit-arena] [--tokenize FILE]"
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -32,6 +32,8 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     options->state = value;
   } else if (strcmp(name, "--data") == 0) {
     options->data = value;
+  } else if (strcmp(name, "--tokenize") == 0) {
+    options->tokenize = value;
   } else if (strcmp(name, "--steps") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->steps);
   } else {
@@ -44,7 +46,7 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
 
 static bool takes_value(const char *name) {
   return strcmp(name, "--bundle") == 0 || strcmp(name, "--state") == 0 || strcmp(name, "--data") == 0 ||
-         strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0;
+         strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */

@@ -123,6 +123,25 @@ daypack_code daypack_report_verified(daypack_engine *engine) {
   return send(engine);
 }
 
+/* In lines of up to 512: an id has at most 10 digits, and a line 8,192 bytes. */
+daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uint32_t count) {
+  daypack_code code = DAYPACK_OK;
+  for (uint32_t index = 0; index < count && code == DAYPACK_OK;) {
+    append("{\"event\":\"ids\",\"ids\":[%u", ids[index++]);
+    while (index < count && index % 512 != 0) append(",%u", ids[index++]);
+    append("]}");
+    code = send(engine);
+  }
+  return code;
+}
+
+daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes) {
+  append("{\"event\":\"tokenized\",\"tokens\":%llu,\"memory_bytes\":%llu,\"peak_rss_bytes\":%llu}",
+         (unsigned long long)tokens, (unsigned long long)memory_bytes,
+         (unsigned long long)engine->platform->peak_rss_bytes());
+  return send(engine);
+}
+
 void daypack_report_error(const daypack_platform *platform, const daypack_error *error) {
   length = 0;
   append("{\"event\":\"error\",\"code\":%d,\"message\":", (int)error->code);

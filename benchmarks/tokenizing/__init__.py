@@ -1,0 +1,1 @@
+"""Token ids of the engine against the `tokenizers` library."""

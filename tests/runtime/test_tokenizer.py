@@ -1,0 +1,187 @@
+"""The engine's tokenizer gives the ids of the `tokenizers` library, within its memory, and trusts no file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from tokenizing.cases import KINDS, strings, train
+from tokenizing.compare import build_tokenizer, compile_tables, differences, engine_ids, run_engine
+
+from daypack.errors import SpecError
+from daypack.models.tokenizer import FileTokenizer
+from daypack.models.tokenizer_tables import tokenizer_tables
+from daypack.runtime.build import ARCH_OF_TRIPLE
+from daypack.runtime.bundle import write_manifest
+from daypack.runtime.launch import find_emulator
+from daypack.runtime.tokenizer_file import HEADER
+
+TRIPLES = {arch: triple for triple, arch in ARCH_OF_TRIPLE.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokenizers")
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Callable[[str], Path]:
+    def path(kind: str) -> Path:
+        file = folder / f"{kind}.json"
+        return file if file.exists() else train(kind, 3000, file)
+
+    return path
+
+
+@pytest.fixture(scope="module")
+def program(folder: Path, example: Any) -> list[str]:
+    return [str(build_tokenizer(TRIPLES[example.HOST], folder / "tokenize"))]
+
+
+def texts_and_ids(program: list[str], path: Path, text: bytes) -> tuple[list[int], list[int]]:
+    done = run_engine(program, compile_tables(path), [text], 64 << 20)
+    assert done.returncode == 0, done.stderr
+    (found,) = engine_ids(done.stdout)
+    return FileTokenizer(path).encode(text.decode("utf-8", "replace")).tolist(), found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_those_of_the_library(kind: str, trained: Any, program: list[str]) -> None:
+    assert differences(program, trained(kind), strings(1000, seed=2)) == []
+
+
+def test_ids_are_the_same_on_arm(trained: Any, folder: Path, example: Any) -> None:
+    emulator = example.emulator_or_skip()
+    assert emulator == find_emulator()
+    arm = build_tokenizer(TRIPLES["aarch64"], folder / "tokenize-arm")
+    for kind in KINDS:
+        assert differences([emulator, str(arm)], trained(kind), strings(200, seed=3)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_runs_of_one_letter(kind: str, trained: Any, program: list[str]) -> None:
+    expected, found = texts_and_ids(program, trained(kind), b"a" * 200_000 + b"b")
+    assert expected == found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_piece_longer_than_the_memory_is_refused(kind: str, trained: Any, program: list[str]) -> None:
+    tables = compile_tables(trained(kind))
+    done = run_engine(program, tables, [b"a " * 5000, b"a" * 5000], 32 * 1024)
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        "text: expected pieces of less than 1024 characters, found a longer run without a boundary; break it "
+        "into lines or words\n"
+    )
+    wide = run_engine(program, tables, ["\U0001f600".encode() * 1000], 32 * 1024)
+    assert wide.returncode == (0 if kind == "gemma" else 2)
+    if kind != "gemma":
+        assert b"expected pieces of at most 1024 bytes" in wide.stderr
+    small = run_engine(program, tables, [b"a"], 1000)
+    assert b"expected room for pieces of 512 symbols, found 1000 bytes" in small.stderr
+
+
+def test_too_many_combining_characters_are_refused(trained: Any, program: list[str]) -> None:
+    tables = compile_tables(trained("qwen"))
+    done = run_engine(
+        program, tables, [b"e" + "\u0323".encode() * 4000, b"e" + "\u0323".encode() * 5000], 1 << 20
+    )
+    assert done.returncode == 2
+    assert b"expected at most 4096 combining characters in a row" in done.stderr
+
+
+def test_damaged_tables_are_refused_or_harmless(trained: Any, program: list[str], folder: Path) -> None:
+    """Every field of the header, and bytes all over the tables: an error or some ids, never a trap."""
+    rng = np.random.default_rng(4)
+    whole = compile_tables(trained("qwen")).read_bytes()
+    damaged = folder / "damaged.dpt"
+    places = [*range(0, HEADER.itemsize, 4), *rng.integers(HEADER.itemsize, len(whole), 30).tolist()]
+    codes: list[int] = []
+    for place in places:
+        data = bytearray(whole)
+        data[place] ^= 0xFF
+        data[min(place + 3, len(data) - 1)] ^= 0x80
+        damaged.write_bytes(data)
+        codes.append(run_engine(program, damaged, strings(24)).returncode)
+    assert set(codes) <= {0, 2, 4}
+    assert set(codes[: HEADER.itemsize // 4]) == {4}
+    damaged.write_bytes(whole[:-4])
+    assert b"as many bytes as its header says" in run_engine(program, damaged, []).stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value", "message"),
+    [
+        ("gpt2", "model.ignore_merges", True, "model.ignore_merges = True"),
+        ("gpt2", "model.dropout", 0.5, "model.dropout = 0.5"),
+        (
+            "gpt2",
+            "pre_tokenizer.add_prefix_space",
+            True,
+            'the pre-tokenizer {"type": "ByteLevel", "add_prefix_space"',
+        ),
+        ("gpt2", "normalizer", {"type": "Lowercase"}, 'the normalizer {"type": "Lowercase"}'),
+        (
+            "gpt2",
+            "truncation",
+            {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0},
+            "truncation",
+        ),
+        ("qwen", "pre_tokenizer.pretokenizers.0.pattern", {"Regex": r"\d+"}, "the pre-tokenizer"),
+        ("qwen", "added_tokens.0.lstrip", True, "lstrip of the added token '<|endoftext|>'"),
+        ("qwen", "added_tokens.0.normalized", True, "'<|endoftext|>' being looked for after the normalizer"),
+        ("gemma", "normalizer", None, "byte fallback with the normalizer null"),
+        ("gemma", "pre_tokenizer", {"type": "WhitespaceSplit"}, "byte fallback with the pre-tokenizer"),
+    ],
+)
+def test_what_the_engine_cannot_do_is_refused_by_name(
+    kind: str, place: str, value: Any, message: str, trained: Any, tmp_path: Path
+) -> None:
+    fields = json.loads(trained(kind).read_text())
+    *path, last = place.split(".")
+    part: Any = fields
+    for name in path:
+        part = part[int(name)] if name.isdigit() else part[name]
+    part[last] = value
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(fields))
+    with pytest.raises(SpecError) as caught:
+        tokenizer_tables(FileTokenizer(file))
+    assert f"{file}: the engine's tokenizer cannot do this: " in caught.value.message
+    assert message in caught.value.message
+
+
+def test_the_engine_prints_the_ids_of_a_file(case: Any, trained: Any, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    text = "The notes of a day, naïve café. " * 300
+    file.write_text(text, "utf-8")
+    case.set_plan(budget_bytes=0)
+    case.set_file("tokenizer.dpt", compile_tables(trained("qwen")).read_bytes())
+    done = case.run("--tokenize", str(file))
+    ids = [number for event in done.events if event["event"] == "ids" for number in event["ids"]]
+    assert ids == FileTokenizer(trained("qwen")).encode(text).tolist()
+    assert done.status == 0 and done.events[-1]["event"] == "tokenized"
+    assert done.events[-1]["tokens"] == len(ids)
+
+
+def test_tokenizing_keeps_the_budget(case: Any, trained: Any, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("some text")
+    case.set_file("tokenizer.dpt", compile_tables(trained("qwen")).read_bytes())
+    case.set_plan(budget_bytes=1_000_000)
+    done = case.run("--tokenize", str(file))
+    assert (
+        done.status == 5
+        and "bytes for the tokenizer, found less; compile for a larger budget" in done.message
+    )
+    (case.bundle / "tokenizer.dpt").unlink()
+    write_manifest(case.bundle)
+    assert "expected tokenizer.dpt in the bundle, found none" in case.run("--tokenize", str(file)).message
