@@ -49,6 +49,7 @@ bench: $(BENCH)  ## time and memory against JAX and PyTorch
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/kernel_classes.py
 	$(BIN)/python benchmarks/compile_time.py
+	$(BIN)/python benchmarks/gemm.py
 
 energy: $(DEV)  ## policies against the oracle and against MobileFineTuner's rule over made-up days
 	$(BIN)/python benchmarks/energy.py

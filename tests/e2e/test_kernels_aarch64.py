@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false
 """Every distinct kernel of the 124M model with its loops cut short, for aarch64, under the emulator."""
 
 from __future__ import annotations
@@ -5,14 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from parity.bodies import Body, bodies_of, cut
 from parity.kernels import Suite
 from parity.specs import FULL, GPT2_124M, LORA, gpt2
 
+from daypack.compiler.kernels.build import canonical
 from daypack.compiler.pipeline import kernel_target
 from daypack.devices import load_profile
+from tests.compiler.graphs import fused
 
 B, T, H, D, F, P, V, CHUNK, REST = 3, 27, 3, 49, 597, 115, 1001, 204, 77
 W = H * D
@@ -81,3 +88,55 @@ def test_a_wrong_kernel_is_found(bodies: list[Body], tmp_path: Path) -> None:
     assert suite.judge(0, some_tiles=True).relative <= RELATIVE
     suite.bodies[0] = cut(replace(body, graph=replace(graph, nodes=changed)), SIZES)
     assert suite.judge(0).relative > 0.1
+
+
+TAILS = (7, 8, 9, 31, 32, 33, 127, 128, 129)
+FORMS = (
+    "mk,kn->mn",
+    "mk,nk->mn",
+    "km,kn->mn",
+    "km,nk->mn",
+    "bmk,bkn->bmn",
+    "bmk,bnk->bmn",
+    "bkm,bkn->bmn",
+    "mbk,nbk->bmn",
+    "bkm,bnk->bmn",
+)
+
+
+def product(form: str, sizes: dict[str, int]) -> Body:
+    """A matrix product with an epilogue, as the compiler fuses it."""
+    operands = form.split("->")[0].split(",")
+    arrays = [np.zeros([sizes[axis] for axis in part], np.float32) for part in operands]
+
+    def function(x: Any, y: Any) -> Any:
+        return jax.nn.relu(jnp.einsum(form, x, y)) * 0.5
+
+    (node,) = [n for n in fused(function, *arrays).nodes if n.attrs["kind"] == "gemm"]
+    assert node.body is not None
+    name = f"{form} {'x'.join(str(sizes[axis]) for axis in 'mnk')}"
+    return Body(name, "gemm", canonical(node.body), node.source)
+
+
+@pytest.mark.parametrize("device", ["cortex-a76", "cortex-a510"])
+def test_products_at_the_tails_of_their_tiles(device: str, emulator: str, tmp_path: Path) -> None:
+    """Every form; over the forms every tail occurs in every direction. Two depth blocks from 64 on."""
+    shift = 0 if device == "cortex-a76" else 4
+    count = len(TAILS)
+    bodies = [
+        product(
+            form,
+            {
+                "b": 2,
+                "m": TAILS[(n + shift) % count],
+                "n": TAILS[(2 * n + 3) % count],
+                "k": TAILS[(4 * n + 5) % count],
+            },
+        )
+        for n, form in enumerate(FORMS)
+    ]
+    target = replace(kernel_target(load_profile(device)), l2_bytes=2 * 4 * 12 * 64)
+    suite = Suite(bodies, target, tmp_path, [emulator])
+    results = [suite.judge(number) for number in range(len(bodies))]
+    wrong = [r for r in results if r.relative > RELATIVE or r.largest > LARGEST or r.computed != r.elements]
+    assert not wrong

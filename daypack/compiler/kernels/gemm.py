@@ -39,9 +39,6 @@ from daypack.compiler.kernels.loops import (
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.errors import NoKernel
 
-UNROLL = 4
-"""Steps of the reduction written out in the inner loop."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
@@ -52,6 +49,7 @@ class Tiling:
     lanes: int
     depth: int  # block of the reduction
     block: int  # rows a grid tile walks
+    unroll: int  # steps of the reduction written out in the inner loop
     private: bool  # the left operand is packed a grid tile at a time, in scratch
 
     @property
@@ -63,17 +61,17 @@ def choose_tiling(g: Geometry, target: KernelTarget, direct: bool) -> Tiling:
     """Panels as wide as the registers hold, depth blocks that keep a panel in half the L2 cache, at least
     8 tiles.
     """
-    lanes = target.lanes
+    lanes, unroll = target.lanes, target.unroll
     vectors = max(1, min(target.tile_vectors, _ceil(g.columns, lanes)))
     mr = min(target.tile_rows, max(1, g.rows))
-    limit = max(UNROLL, target.l2_bytes // 2 // (4 * vectors * lanes) // UNROLL * UNROLL)
-    depth = g.depth if g.depth <= limit else _ceil(_ceil(g.depth, _ceil(g.depth, limit)), UNROLL) * UNROLL
+    limit = max(unroll, target.l2_bytes // 2 // (4 * vectors * lanes) // unroll * unroll)
+    depth = g.depth if g.depth <= limit else _ceil(_ceil(g.depth, _ceil(g.depth, limit)), unroll) * unroll
     panels = _ceil(g.columns, vectors * lanes) * g.batch
     groups = _ceil(g.rows, mr)
     private = not direct and panels <= 2 * g.batch
     wanted = _ceil(groups, max(1, _ceil(8, panels)))
     rows = min(wanted, 8) if private else wanted
-    return Tiling(mr, vectors, lanes, depth, max(1, rows) * mr, private)
+    return Tiling(mr, vectors, lanes, depth, max(1, rows) * mr, unroll, private)
 
 
 def _ceil(a: int, b: int) -> int:
@@ -321,15 +319,15 @@ class _Product:
         rest_base = group * (t.mr * t.nr) + (self.panel_elements + self.left_elements)
         self._each_vector(scope, lambda at: self._start(accumulators, at, rest_base, block))
         offsets = self._left_offsets(scope, b, row, group, block * t.depth)
-        whole, tail = divmod(depth, UNROLL)
+        whole, tail = divmod(depth, t.unroll)
         if whole:
             k = self.program.loop_variable("k", whole)
             steps: list[Any] = []
-            for u in range(UNROLL):
-                steps += self._step(accumulators, offsets, k * UNROLL + u)
+            for u in range(t.unroll):
+                steps += self._step(accumulators, offsets, k * t.unroll + u)
             scope.statements.append(loop(k, whole, steps))
         for u in range(tail):
-            scope.statements += self._step(accumulators, offsets, Ix(whole * UNROLL + u))
+            scope.statements += self._step(accumulators, offsets, Ix(whole * t.unroll + u))
         if block + 1 < self.blocks:
             self._each_vector(scope, lambda at: self._rest(accumulators, at, rest_base))
         else:

@@ -31,3 +31,12 @@ class KernelTarget:
     def tile_vectors(self) -> int:
         """Vectors a row of the register tile: with 8 rows, 24 of 32 registers accumulate."""
         return 3
+
+    @property
+    def unroll(self) -> int:
+        """Steps of a matrix product's reduction written out in its inner loop.
+
+        Each turn of the loop begins with loads that an in-order core waits for: with 8 steps a Cortex-A510
+        spends 77 to 80 % of its time multiplying by LLVM's model, with 4 from 74 %.
+        """
+        return 8 if self.vector_bits == 128 and self.registers >= 32 else 4
