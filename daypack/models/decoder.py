@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from daypack.models.dropout import drop
+from daypack.models.dropout import dropping
 from daypack.models.layers import Embedding, Projection, RMSNorm
 from daypack.models.parameters import normal
 from daypack.models.rotary import Rotary, tables
@@ -119,15 +119,12 @@ class Attention(nnx.Module):
             v,
             scale=self.scale,
             window=self.kind.window,
-            dropped=None if keys is None or self.dropout == 0.0 else lambda p: self._dropped(p, keys),
+            dropped=dropping(self.dropout, keys, self.site),
         )
         return self.o_proj(mixed.reshape(*x.shape[:2], -1), keys)
 
     def _heads(self, x: Array, count: int) -> Array:
         return x.reshape(*x.shape[:2], count, self.head_dim)
-
-    def _dropped(self, probabilities: Array, keys: Array) -> Array:
-        return drop(probabilities, self.dropout, keys, self.site)
 
 
 class MLP(nnx.Module):

@@ -10,7 +10,7 @@ recomputing a mask gives the same mask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -46,3 +46,14 @@ def drop(x: Array, rate: float, keys: Array | None, site: int) -> Array:
             return jax.random.bits(jax.random.fold_in(key, site), x.shape[1:], jnp.uint32)
 
     return jnp.where(jax.vmap(draw)(keys) < below, x * (1.0 / kept), 0.0)
+
+
+def dropping(rate: float, keys: Array | None, site: int) -> Callable[[Array], Array] | None:
+    """What `drop` does at one place, as a function; None where it changes nothing."""
+    if keys is None or rate == 0.0:
+        return None
+
+    def dropped(x: Array) -> Array:
+        return drop(x, rate, keys, site)
+
+    return dropped

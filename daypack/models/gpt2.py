@@ -12,18 +12,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from daypack.models.config_fields import ConfigReader
-from daypack.models.dropout import drop
+from daypack.models.dropout import drop, dropping
 from daypack.models.family import Family
 from daypack.models.layers import Embedding, LayerNorm, Projection
 from daypack.models.parameters import normal
 from daypack.operators.activations import gelu_tanh
-from daypack.operators.softmax import softmax
+from daypack.operators.attention import attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +94,11 @@ class Attention(nnx.Module):
         self.c_attn = Projection(width, 3 * width, normal(spread), input_first=True)
         self.c_proj = Projection(width, width, normal(_residual_spread(config)), input_first=True)
 
-    def __call__(self, x: Array, causal: Array, keys: Array | None) -> Array:
+    def __call__(self, x: Array, keys: Array | None) -> Array:
         batch, time, width = x.shape
         split = (batch, time, self.heads, width // self.heads)
         q, k, v = (part.reshape(split) for part in jnp.split(self.c_attn(x, keys), 3, axis=-1))
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k)
-        if self.scale != 1.0:
-            scores = scores * self.scale
-        scores = jnp.where(causal, scores, jnp.finfo(scores.dtype).min)
-        probabilities = drop(softmax(scores), self.attn_pdrop, keys, self.site)
-        mixed = jnp.einsum("bhqk,bkhd->bhqd", probabilities, v).transpose(0, 2, 1, 3)
+        mixed = attention(q, k, v, scale=self.scale, dropped=dropping(self.attn_pdrop, keys, self.site))
         return drop(self.c_proj(mixed.reshape(x.shape), keys), self.resid_pdrop, keys, self.site + 1)
 
 
@@ -134,8 +128,8 @@ class Block(nnx.Module):
         self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = MLP(config, site + 2)
 
-    def __call__(self, x: Array, causal: Array, keys: Array | None) -> Array:
-        x = x + self.attn(self.ln_1(x), causal, keys)
+    def __call__(self, x: Array, keys: Array | None) -> Array:
+        x = x + self.attn(self.ln_1(x), keys)
         return x + self.mlp(self.ln_2(x), keys)
 
 
@@ -152,9 +146,8 @@ class Transformer(nnx.Module):
     def __call__(self, ids: Array, keys: Array | None) -> Array:
         time = ids.shape[1]
         x = drop(self.wte.rows(ids) + self.wpe.first(time), self.embd_pdrop, keys, 0)
-        causal = _positions(time, 0) >= _positions(time, 1)
         for block in self.h:
-            x = block(x, causal, keys)
+            x = block(x, keys)
         return self.ln_f(x)
 
 
@@ -191,10 +184,6 @@ class GPT2(nnx.Module):
         if self.lm_head is not None:
             return self.lm_head(hidden, keys)
         return jnp.einsum("btc,vc->btv", hidden, self.transformer.wte.weight[...])
-
-
-def _positions(time: int, axis: int) -> Array:
-    return jax.lax.broadcasted_iota(jnp.int32, (time, time), axis)
 
 
 def _residual_spread(config: GPT2Config) -> float:

@@ -33,6 +33,9 @@ def plain(q: Any, k: Any, v: Any, scale: float, window: int | None, segments: An
         (33, 4, 2, 8, 0),
         (32, 5, 5, 40, 2),
         (17, 6, 2, 1, 0),
+        (128, 2, 1, 40, 2),
+        (129, 2, 2, None, 0),
+        (300, 2, 1, 130, 3),
     ],
 )
 def test_values_and_derivatives(
@@ -65,3 +68,16 @@ def test_heads_have_to_share_evenly() -> None:
     q, k = jnp.zeros((1, 2, 3, 4)), jnp.zeros((1, 2, 2, 4))
     with pytest.raises(ValueError, match="3 query heads do not share 2 key-value heads evenly"):
         attention(q, k, k, scale=1.0)
+
+
+def test_what_is_kept_grows_with_tokens_and_not_with_their_square() -> None:
+    def kept_bytes(time: int) -> int:
+        shape = jax.ShapeDtypeStruct((1, time, 2, 8), jnp.float32)
+
+        def residuals(q: Any, k: Any, v: Any) -> Any:
+            return jax.vjp(lambda *qkv: attention(*qkv, scale=1.0), q, k, v)[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(residuals, shape, shape, shape))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+    assert kept_bytes(1024) == 8 * kept_bytes(128)
