@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev-installed
 BENCH := $(VENV)/.bench-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check format test demo proof bench energy goldens dist clean
+.PHONY: help venv check format test demo proof bench energy goldens peers dist clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ energy: $(DEV)  ## policies against the oracle and against MobileFineTuner's rul
 
 goldens: $(BENCH)  ## make the golden arrays again from transformers, in float64
 	$(BIN)/python tools/goldens/make.py --out tests/models/goldens
+
+peers: $(BENCH)  ## every model family against transformers and peft, live
+	$(BIN)/python tools/goldens/peers.py
 
 dist: $(DEV)  ## build the wheel and the source archive
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
