@@ -25,6 +25,7 @@ from parity.bodies import bodies_of
 from parity.compare import Parity, compare, relative_losses
 from parity.contenders import Engine, in_turns, jax_worker
 from parity.engine import run_engine, state_file
+from parity.families import FAMILIES
 from parity.figures import Figure, keep, table
 from parity.kernels import Suite
 from parity.promise import DEEP, budgets_section, depth_section
@@ -265,6 +266,7 @@ SECTIONS: dict[str, Section] = {
     "depth-full": depth_section("depth-full", FULL, 256_000_000, 2.0, 2_100_000_000),
     "ablation-lora": ablation_section("ablation-lora", LORA, 160_000_000, **DEEP),
     "ablation-full": ablation_section("ablation-full", FULL, 256_000_000, **DEEP),
+    **FAMILIES,
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
     "token-ids": token_ids,

@@ -25,6 +25,27 @@ QWEN25_05B: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
 }
 """Qwen2.5-0.5B as published."""
+_GEMMA3: dict[str, Any] = {
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "vocab_size": 262144,
+    "sliding_window": 512,
+}
+GEMMA3_270M: dict[str, Any] = {
+    **_GEMMA3,
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 18,
+}
+"""Gemma 3 270M as published."""
+GEMMA3_1B: dict[str, Any] = {
+    **_GEMMA3,
+    "hidden_size": 1152,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 26,
+}
+"""Gemma 3 1B as published."""
 LORA_QV: dict[str, Any] = {"method": "lora", "rank": 8, "targets": ["q_proj", "v_proj"]}
 
 

@@ -1,0 +1,86 @@
+"""Sections of the proof on each family's published shapes: memory kept, and what the step pays for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from parity.budgets import run_under
+from parity.contenders import Engine, in_turns
+from parity.figures import Figure
+from parity.specs import GEMMA3_1B, GEMMA3_270M, LORA_QV, QWEN25_05B, training, write_ids
+from parity.workspace import Workspace
+
+Section = Callable[[Workspace, dict[str, Any]], list[Figure]]
+STEPS, ROUNDS, TURN_STEPS = 2, 2, 2
+EVERYWHERE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL_SEVEN: dict[str, Any] = {**LORA_QV, "targets": EVERYWHERE}
+LONG = {"batch": 1, "sequence": 256}
+SLOWER = 1.45
+"""How much longer a LoRA step may take than its own without a budget."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published shape and the size of its vocabulary."""
+
+    family: str
+    config: dict[str, Any]
+    vocabulary: int
+
+
+QWEN = Model("qwen2", QWEN25_05B, 151936)
+GEMMA_270M = Model("gemma3", GEMMA3_270M, 262144)
+GEMMA_1B = Model("gemma3", GEMMA3_1B, 262144)
+
+
+def model_section(
+    name: str,
+    model: Model,
+    method: dict[str, Any],
+    memory_bytes: int,
+    ratio: float | None = SLOWER,
+    **train: Any,
+) -> Section:
+    """One step of a published shape, 1 x 256, within a memory; in turns with the same without a budget."""
+
+    def run(work: Workspace, details: dict[str, Any]) -> list[Figure]:
+        ids = work.folder / f"ids-{model.vocabulary}.jsonl"
+        ids = ids if ids.exists() else write_ids(ids, model.vocabulary, 20_000)
+        spec = training(model.family, ids, model.config, method, **LONG, **train)
+        bundle, small = run_under(work, spec, memory_bytes, STEPS)
+        details[name] = {"within": asdict(small)}
+        figures = [
+            Figure(name, "VmHWM", small.peak_rss_bytes, "bytes", memory_bytes),
+            Figure(name, "predicted peak", small.predicted_bytes, "bytes", source="modelled"),
+            Figure(name, "read from flash a step", small.read_bytes, "bytes"),
+            Figure(name, "written to flash a step", small.written_bytes, "bytes"),
+        ]
+        free_bundle, free = run_under(work, spec, None, STEPS)
+        unbound, bound = in_turns(
+            [Engine(free_bundle.bundle), Engine(bundle.bundle, name="within the memory")], ROUNDS, TURN_STEPS
+        )
+        details[name] |= {"free": asdict(free), "seconds": [asdict(unbound), asdict(bound)]}
+        return [
+            *figures,
+            Figure(name, "VmHWM without a budget", free.peak_rss_bytes, "bytes"),
+            Figure(name, "step, median, without a budget", unbound.median, "s"),
+            Figure(name, "step, median, within the memory", bound.median, "s"),
+            Figure(name, "ratio, warm page cache", bound.median / unbound.median, "ratio", ratio),
+            Figure(name, "distinct results", len({free.digest, small.digest}), "count", 1),
+        ]
+
+    return run
+
+
+HALF, QUARTER = {"frozen_dtype": "bfloat16"}, {"frozen_dtype": "int4", "frozen_group": 32}
+FULL: dict[str, Any] = {"method": "full"}
+FAMILIES: dict[str, Section] = {
+    "gemma3-270m": model_section("gemma3-270m", GEMMA_270M, LORA_QV, 200_000_000, **HALF),
+    "qwen2.5": model_section("qwen2.5", QWEN, LORA_QV, 150_000_000, **HALF),
+    "qwen2.5-all": model_section("qwen2.5-all", QWEN, ALL_SEVEN, 180_000_000, **HALF),
+    "qwen2.5-int4": model_section("qwen2.5-int4", QWEN, LORA_QV, 110_000_000, **QUARTER),
+    "gemma3-1b": model_section("gemma3-1b", GEMMA_1B, LORA_QV, 300_000_000, **HALF),
+    "gemma3-270m-full": model_section("gemma3-270m-full", GEMMA_270M, FULL, 400_000_000, None),
+}
