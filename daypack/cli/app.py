@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daypack import __version__
 from daypack.cli import planning, printing, progress, report, simulate
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
+
+if TYPE_CHECKING:
+    from daypack.api import Exported
 
 EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.OK: "ok",
@@ -44,6 +47,9 @@ class Via(StrEnum):
     ADB = "adb"
 
 
+SavedState = Annotated[
+    Path | None, typer.Option("--state", metavar="DIR", help="Where the run saved; else BUNDLE.state.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
 
@@ -191,6 +197,37 @@ def run(
                     bar.print(printing.step_line(event))
     except KeyboardInterrupt as error:
         raise Stopped("interrupted; run the same command to go on from the last saved state") from error
+
+
+@app.command(epilog=EPILOG)
+def export(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `compile` made.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
+    state: SavedState = None,
+    as_json: Json = False,
+) -> None:
+    """Write the trained LoRA adapters as a folder that PEFT loads."""
+    from daypack import api
+
+    _print_exported(api.export_adapter(bundle, out=out, state=state), as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+def merge(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `compile` made.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to make.")],
+    state: SavedState = None,
+    as_json: Json = False,
+) -> None:
+    """Write the trained model, adapters merged, as a folder that transformers loads."""
+    from daypack import api
+
+    _print_exported(api.merge_bundle(bundle, out=out, state=state), as_json=as_json)
+
+
+def _print_exported(exported: Exported, *, as_json: bool) -> None:
+    row = {"out": str(exported.directory), "step": exported.step, "parameters": exported.parameters}
+    printing.print_json(row) if as_json else printing.print_tree(row)
 
 
 @app.command(epilog=EPILOG)

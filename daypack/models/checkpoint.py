@@ -66,7 +66,7 @@ class Checkpoint:
             count = finite.size - int(np.count_nonzero(finite))
             raise SpecError(
                 f"{tensor.file}: tensor `{tensor.stored_name}` holds {count} values that are not finite, "
-                f"the first at {first}; the checkpoint is damaged"
+                f"the first at {first}; the file is damaged, or its training diverged"
             )
         with np.errstate(over="ignore"):  # whoever asks for a narrower type looks at what became of it
             return array.astype(numpy_dtype(dtype), copy=False)
@@ -79,7 +79,7 @@ def read_config(directory: Path) -> Mapping[str, Any]:
     path = directory / CONFIG_FILE
     if not path.is_file():
         raise SpecError(f"{directory}: no {CONFIG_FILE}; a Hugging Face model directory has one")
-    return as_config(_read_json(path), str(path))
+    return as_config(read_json(path), str(path))
 
 
 def open_checkpoint(directory: Path, family: Family, parameters: Mapping[str, ParameterSpec]) -> Checkpoint:
@@ -92,7 +92,7 @@ def open_checkpoint(directory: Path, family: Family, parameters: Mapping[str, Pa
     found = _by_published_name(_stored_tensors(directory), family, parameters, directory)
     missing = [name for name in parameters if name not in found]
     if missing:
-        raise SpecError(f"{directory}: {_count(missing, 'tensor')} missing: {_listed(missing)}")
+        raise SpecError(f"{directory}: {count(missing, 'tensor')} missing: {listed(missing)}")
     for name, parameter in parameters.items():
         _require_match(name, found[name], parameter)
     return Checkpoint({name: found[name] for name in parameters})
@@ -118,8 +118,8 @@ def _by_published_name(
             found[name] = tensor
     if extra:
         raise SpecError(
-            f"{directory}: {_count(extra, 'tensor')} that a {family.name} model of this {CONFIG_FILE} "
-            f"does not have: {_listed(extra)}"
+            f"{directory}: {count(extra, 'tensor')} that a {family.name} model of this {CONFIG_FILE} "
+            f"does not have: {listed(extra)}"
         )
     return found
 
@@ -137,7 +137,7 @@ def _require_match(name: str, tensor: StoredTensor, parameter: ParameterSpec) ->
 def _stored_tensors(directory: Path) -> list[StoredTensor]:
     whole, index = directory / WEIGHTS_FILE, directory / INDEX_FILE
     if whole.is_file():
-        return list(_headers(whole).values())
+        return list(tensors_of(whole).values())
     if index.is_file():
         return _sharded_tensors(directory, index)
     raise SpecError(
@@ -147,12 +147,12 @@ def _stored_tensors(directory: Path) -> list[StoredTensor]:
 
 
 def _sharded_tensors(directory: Path, index: Path) -> list[StoredTensor]:
-    weight_map = as_config(_read_json(index), str(index)).get("weight_map")
+    weight_map = as_config(read_json(index), str(index)).get("weight_map")
     shards = as_config(weight_map, f"{index}: `weight_map`")
     headers: dict[object, dict[str, StoredTensor]] = {}
     for shard in shards.values():
         if shard not in headers:
-            headers[shard] = _headers(_shard_path(directory, index, shard))
+            headers[shard] = tensors_of(_shard_path(directory, index, shard))
     tensors: list[StoredTensor] = []
     for name, shard in shards.items():
         if name not in headers[shard]:
@@ -169,7 +169,7 @@ def _shard_path(directory: Path, index: Path, shard: object) -> Path:
     return directory / shard
 
 
-def _headers(path: Path) -> dict[str, StoredTensor]:
+def tensors_of(path: Path) -> dict[str, StoredTensor]:
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (a method, not a mapping)
         return {
@@ -187,17 +187,17 @@ def _opened(path: Path) -> Any:
         ) from error
 
 
-def _read_json(path: Path) -> object:
+def read_json(path: Path) -> object:
     try:
         return cast("object", json.loads(path.read_text("utf-8")))
     except (ValueError, OSError) as error:
         raise SpecError(f"{path}: not readable as JSON ({error})") from error
 
 
-def _count(names: list[str], noun: str) -> str:
+def count(names: list[str], noun: str) -> str:
     return f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     shown = ", ".join(names[:_LISTED])
     return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"

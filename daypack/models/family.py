@@ -31,7 +31,8 @@ class Family:
     `build(config)` makes the NNX module, whose attribute paths joined by dots are the published parameter
     names and whose call is (ids int32 (B, T), keys (B,) or None) to logits (B, T, V). `published_name` maps a
     stored tensor's name to its parameter's, or to None for a stored buffer. `tied` maps a name that
-    checkpoints may also store to the parameter it repeats. `default_targets` are PEFT's for this model type.
+    checkpoints may also store to the parameter it repeats. `default_targets` are PEFT's for this model type,
+    `fan_in_fan_out` is PEFT's word for projections stored (in, out).
     """
 
     name: str
@@ -41,3 +42,4 @@ class Family:
     published_name: Callable[[str], str | None]
     tied: Mapping[str, str]
     default_targets: tuple[str, ...]
+    fan_in_fan_out: bool = False

@@ -209,4 +209,5 @@ FAMILY = Family(
     published_name=published_name,
     tied={"lm_head.weight": "transformer.wte.weight"},
     default_targets=("c_attn",),
+    fan_in_fan_out=True,
 )

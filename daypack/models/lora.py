@@ -22,6 +22,8 @@ from daypack.models.layers import AdapterShape, Projection
 from daypack.models.parameters import ParameterSpec
 from daypack.models.structure import is_adapter
 
+TARGETS_KEY = "train.targets"
+
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
@@ -33,14 +35,16 @@ class LoraConfig:
     dropout: float = 0.0
 
 
-def adapt(model: Any, config: LoraConfig) -> Any:
+def adapt(model: Any, config: LoraConfig, where: str = TARGETS_KEY) -> Any:
     """Give every matching projection of `model` an adapter; returns the same model.
+
+    `where` says where the targets stand.
 
     Raises:
         SpecError: a target matches no projection (the message lists what there is).
     """
     projections = _projections(model)
-    require_matches(config.targets, projections)
+    require_matches(config.targets, projections, where)
     site = ADAPTER_SITES
     for path, projection in projections.items():
         if any(matches(path, target) for target in config.targets):
@@ -53,17 +57,15 @@ def matches(path: str, target: str) -> bool:
     return path == target or path.endswith(f".{target}")
 
 
-def require_matches(targets: Iterable[str], paths: Iterable[str]) -> None:
+def require_matches(targets: Iterable[str], paths: Iterable[str], where: str = TARGETS_KEY) -> None:
     """Refuse a target that names no path; an empty list of targets adapts nothing and is refused too."""
     known = list(paths)
     wanted = list(targets)
     if not wanted:
-        raise SpecError(f"train.targets is empty; this model has {_listing(known)}")
+        raise SpecError(f"{where} is empty; this model has {_listing(known)}")
     for target in wanted:
         if not any(matches(path, target) for path in known):
-            raise SpecError(
-                f"train.targets: {target!r} matches no projection; this model has {_listing(known)}"
-            )
+            raise SpecError(f"{where}: {target!r} matches no projection; this model has {_listing(known)}")
 
 
 def divide(

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import optax
 
 from daypack.errors import SpecError
+from daypack.models.adapters import SavedAdapter, continued, open_adapter, read_adapter
 from daypack.models.checkpoint import open_checkpoint, read_config
 from daypack.models.config_fields import ConfigReader
 from daypack.models.data import Corpus, Windows, load_windows
 from daypack.models.documents import Kind
 from daypack.models.family import Family, ModelConfig
 from daypack.models.frozen import EncodedSource, Encoding, FrozenForm, encodings
-from daypack.models.lora import LoraConfig, adapt, divide
+from daypack.models.lora import TARGETS_KEY, LoraConfig, adapt, divide
 from daypack.models.loss import NO_LABEL, StepLoss, language_model_loss
 from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
 from daypack.models.parameters import ParameterSpec
@@ -89,8 +90,9 @@ def build_task(spec: TrainSpec) -> Task:
             longer than the model's.
     """
     family, config = _model(spec.model, spec.train)
-    lora = _lora(spec.train, family)
-    structure = structure_of(lambda: adapt(family.build(config), lora) if lora else family.build(config))
+    saved = None if spec.train.adapter is None else read_adapter(spec.train.adapter)
+    lora = _lora(spec.train, family, saved)
+    structure = _structure(family, config, lora, saved)
     trainable, frozen = divide(structure.parameters, lora=lora is not None)
     train = spec.train
     source = _source(spec, family, structure)
@@ -117,6 +119,29 @@ def build_task(spec: TrainSpec) -> Task:
         windows=lambda: load_windows(corpus(spec), config.vocab_size, train.sequence, train.seed),
         description=_description(spec, family, lora, structure),
     )
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What a spec starts from: config.json, every parameter by published name, and their values."""
+
+    config: Mapping[str, Any]
+    parameters: Mapping[str, ParameterSpec]
+    source: TensorSource
+
+
+def base_model(spec: TrainSpec) -> BaseModel:
+    """The model of a spec before training, without adapters; opens the checkpoint, reads no tensor.
+
+    Raises SpecError as `build_task` does.
+    """
+    family, config = _model(spec.model, spec.train)
+    parameters = structure_of(lambda: family.build(config)).parameters
+    if spec.model.checkpoint is not None:
+        published = dict(read_config(spec.model.checkpoint))
+    else:
+        published = {"model_type": family.model_type, **spec.model.config}
+    return BaseModel(published, parameters, _base_source(spec.model, family, parameters))
 
 
 def corpus(spec: TrainSpec, path: Path | None = None) -> Corpus:
@@ -146,9 +171,21 @@ def _model(model: ModelSection, train: TrainSection) -> tuple[Family, ModelConfi
     return family, config if train.dropout is None else config.with_dropout(train.dropout)
 
 
-def _lora(train: TrainSection, family: Family) -> LoraConfig | None:
+def _structure(
+    family: Family, config: ModelConfig, lora: LoraConfig | None, saved: SavedAdapter | None
+) -> Structure:
+    theirs = lora is not None and saved is not None and saved.targets is not None
+    where = f"{saved.where}: target_modules" if saved and theirs else TARGETS_KEY
+    return structure_of(lambda: adapt(family.build(config), lora, where) if lora else family.build(config))
+
+
+def _lora(train: TrainSection, family: Family, saved: SavedAdapter | None) -> LoraConfig | None:
     if train.method != "lora":
         return None
+    if saved is not None:
+        return continued(
+            saved, rank=train.rank, alpha=train.alpha, targets=train.targets, dropout=train.lora_dropout
+        )
     default = LoraConfig(train.targets or family.default_targets)
     return replace(
         default,
@@ -159,14 +196,19 @@ def _lora(train: TrainSection, family: Family) -> LoraConfig | None:
 
 
 def _source(spec: TrainSpec, family: Family, structure: Structure) -> TensorSource:
-    """The base model from its checkpoint or its seed, adapters from the training seed."""
+    """The base model from its checkpoint or its seed, adapters from a directory or the training seed."""
     base = {name: spec for name, spec in structure.parameters.items() if not is_adapter(name)}
     adapters = {name: spec for name, spec in structure.parameters.items() if is_adapter(name)}
-    if spec.model.checkpoint is not None:
-        model: TensorSource = open_checkpoint(spec.model.checkpoint, family, base)
-    else:
-        model = RandomSource(base, spec.model.seed)
+    model = _base_source(spec.model, family, base)
+    if spec.train.adapter is not None:
+        return JoinedSource([model, open_adapter(spec.train.adapter, adapters)])
     return JoinedSource([model, RandomSource(adapters, spec.train.seed)])
+
+
+def _base_source(model: ModelSection, family: Family, base: Mapping[str, ParameterSpec]) -> TensorSource:
+    if model.checkpoint is not None:
+        return open_checkpoint(model.checkpoint, family, base)
+    return RandomSource(base, model.seed)
 
 
 def _stored(

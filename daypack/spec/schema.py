@@ -96,10 +96,12 @@ _SECTION = "a section"
 
 
 def _lora_key(key: str, takes: str) -> Any:
-    """A key of `method = "lora"`; None for any other method."""
-    return Field(
-        default_factory=lambda data: _LORA_KEYS[key] if data["method"] == "lora" else None, description=takes
-    )
+    """A key of `method = "lora"`; None for any other method, and where an adapter brings its own."""
+
+    def default(data: dict[str, Any]) -> Any:
+        return None if data["method"] != "lora" or data.get("adapter") is not None else _LORA_KEYS[key]
+
+    return Field(default_factory=default, description=takes)
 
 
 def _optimizer_key(key: str, takes: str) -> Any:
@@ -142,6 +144,7 @@ class TrainSection(Section):
     """How it is trained."""
 
     method: Literal["lora", "full"] = Field(description='"lora" or "full"')
+    adapter: FilePath | None = Field(None, description="a path to a PEFT directory")
     rank: Count | None = _lora_key("rank", _COUNT)
     alpha: Positive | None = _lora_key("alpha", _POSITIVE)
     targets: Names | None = _lora_key("targets", "a list of projection names, at least one")
@@ -189,7 +192,7 @@ class TrainSection(Section):
     @model_validator(mode="after")
     def _keys_that_apply(self) -> TrainSection:
         given = self.model_fields_set
-        for key in _LORA_KEYS:
+        for key in ("adapter", *_LORA_KEYS):
             if key in given and self.method != "lora":
                 raise self.refuse(
                     key, f'is a key of method = "lora", and method is "{self.method}"; remove it'

@@ -47,6 +47,13 @@ class StepEvent:
     source: str = "measured"
 
 
+@dataclass(frozen=True)
+class Exported:
+    directory: Path
+    step: int = 3
+    parameters: int = 96
+
+
 @dataclass
 class FakeApi:
     """What the commands call; `fail` raises in place of an answer, after the first step of a run."""
@@ -97,6 +104,16 @@ class FakeApi:
         self._maybe_fail()
         yield StepEvent(2, 5.25)
 
+    def export_adapter(self, bundle: Path, **options: Any) -> Exported:
+        self.calls.append(("export", {"bundle": bundle, **options}))
+        self._maybe_fail()
+        return Exported(options["out"])
+
+    def merge_bundle(self, bundle: Path, **options: Any) -> Exported:
+        self.calls.append(("merge", {"bundle": bundle, **options}))
+        self._maybe_fail()
+        return Exported(options["out"])
+
     def inspect_bundle(self, bundle: Path) -> dict[str, Any]:
         self.calls.append(("inspect", {"bundle": bundle}))
         self._maybe_fail()
@@ -129,6 +146,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
         compile_spec=fake.compile_spec,
         dump_problem=fake.dump_problem,
         run_bundle=fake.run_bundle,
+        export_adapter=fake.export_adapter,
+        merge_bundle=fake.merge_bundle,
         inspect_bundle=fake.inspect_bundle,
     )
     monkeypatch.setitem(sys.modules, "daypack.api", module)

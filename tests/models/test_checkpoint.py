@@ -207,7 +207,7 @@ def test_not_finite(directory: Path, parameters: dict[str, ParameterSpec], value
     rewrite(directory, spoil)
     assert refusal(directory, parameters) == (
         f"model.safetensors: tensor `{WTE}` holds 2 values that are not finite, the first at [3, 4]; "
-        "the checkpoint is damaged"
+        "the file is damaged, or its training diverged"
     )
 
 

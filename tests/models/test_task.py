@@ -12,10 +12,11 @@ import pytest
 
 from daypack.errors import SpecError
 from daypack.models.sources import RandomSource
-from daypack.models.task import InputBound, Task, build_task, corpus
+from daypack.models.task import InputBound, Task, base_model, build_task, corpus
 from daypack.models.write_checkpoint import write_checkpoint
 from daypack.spec import TrainSpec, check_spec
 
+WTE = "transformer.wte.weight"
 ADAPTER = "base_model.model.transformer.h.{}.attn.c_attn.lora_{}.weight"
 
 
@@ -82,6 +83,14 @@ def test_full_training_of_a_checkpoint(tmp_path: Path, tiny_config: dict[str, An
     assert task.with_micro_batch(1).batch["labels"].shape == (1, 8)
     assert task.tokenizer == tmp_path / "model" / "tokenizer.json"
     run(task)
+
+
+def test_the_base_of_a_random_model_has_a_config_and_no_adapters(tiny_config: dict[str, Any]) -> None:
+    model = spec(tiny_config, method="lora", dropout=0.0)
+    base, task = base_model(model), build_task(model)
+    assert base.config == tiny_config
+    assert base.parameters.keys() == set(base.source.names()) == task.frozen.keys()
+    np.testing.assert_array_equal(base.source.read(WTE), task.source.read(WTE))
 
 
 def test_dropout_of_the_spec_replaces_the_model_s_own(tiny_config: dict[str, Any]) -> None:
