@@ -12,15 +12,23 @@ import re
 import resource
 import struct
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from daypack.runtime.build import NATIVE
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from tokenizing.cases import train
+from tokenizing.compare import build_tokenizer, compile_tables, run_engine
+
+from daypack.runtime.build import ARCH_OF_TRIPLE, NATIVE
 from daypack.runtime.bundle import write_manifest
 from daypack.runtime.cpu_features import FEATURES
 from daypack.runtime.data_file import write_data
@@ -651,6 +659,90 @@ def loss_is_infinite(make: Any, example: Any) -> Any:
 # ---- the tests
 
 
+# ---- tokenizing
+
+
+@cache
+def tokenizer_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tokenizer-messages-")
+
+
+@cache
+def tables() -> Path:
+    return compile_tables(train("qwen", 400, Path(tokenizer_folder().name) / "qwen.json"))
+
+
+@cache
+def tokenizer_alone(arch: str) -> list[str]:
+    triple = next(triple for triple, found in ARCH_OF_TRIPLE.items() if found == arch)
+    return [str(build_tokenizer(triple, Path(tokenizer_folder().name) / "tokenize"))]
+
+
+def tokenized(example: Any, text: bytes, workspace_bytes: int) -> Any:
+    """A run of the tokenizer in a memory smaller than the engine ever gives it."""
+    return as_run(example, run_engine(tokenizer_alone(example.HOST), tables(), [text], workspace_bytes))
+
+
+def with_tables(case: Any, budget_bytes: int = 0) -> Any:
+    case.set_plan(budget_bytes=budget_bytes)
+    case.set_file("tokenizer.dpt", tables().read_bytes())
+    return case
+
+
+def notes(case: Any) -> list[str]:
+    path = case.bundle.parent / "notes.txt"
+    path.write_text("some notes of a day")
+    return ["--tokenize", str(path)]
+
+
+@reaches(2, "--tokenize: expected tokenizer.dpt in the bundle, found none; bundle.json says why")
+def no_tokenizer(make: Any, example: Any) -> Any:
+    case = make()
+    return case.run(*notes(case))
+
+
+@reaches(5, "memory: expected {*} bytes for the tokenizer, found less; compile for a larger budget")
+def no_memory_for_the_tokenizer(make: Any, example: Any) -> Any:
+    case = with_tables(make(), budget_bytes=1_000_000)
+    return case.run(*notes(case))
+
+
+@reaches(6, "stopped by a signal while a text was tokenized")
+def stop_while_tokenizing(make: Any, example: Any) -> Any:
+    case = with_tables(make(variant="faulty"))
+    return search(case, "stop_requested", *notes(case))
+
+
+@reaches(4, "tokenizer.dpt: expected its first bytes to be DPTOKEN1; compile the bundle again")
+def foreign_tokenizer(make: Any, example: Any) -> Any:
+    case = with_tables(make())
+    case.set_file("tokenizer.dpt", b"X" + tables().read_bytes()[1:])
+    return case.run(*notes(case))
+
+
+@reaches(2, "tokenizer: expected room for pieces of 512 symbols, found 1000 bytes")
+def no_room_for_pieces(make: Any, example: Any) -> Any:
+    return tokenized(example, b"a", 1000)
+
+
+BREAK_IT = "found a longer run without a boundary; break it into lines or words"
+
+
+@reaches(2, f"text: expected pieces of less than 1024 characters, {BREAK_IT}")
+def long_piece(make: Any, example: Any) -> Any:
+    return tokenized(example, b"a" * 5000, 32 * 1024)
+
+
+@reaches(2, f"text: expected pieces of at most 1024 bytes, {BREAK_IT}")
+def wide_piece(make: Any, example: Any) -> Any:
+    return tokenized(example, "\U0001f600".encode() * 1000, 32 * 1024)
+
+
+@reaches(2, "text: expected at most 4096 combining characters in a row, found more")
+def many_combining_characters(make: Any, example: Any) -> Any:
+    return tokenized(example, b"e" + "\u0323".encode() * 5000, 1 << 20)
+
+
 def pattern_of(message: str, example: Any, tmp_path: Path) -> re.Pattern[str]:
     places = {
         "{bundle}": str(tmp_path / "example"),
@@ -680,10 +772,9 @@ def said(run: Any) -> str:
 
 
 def test_every_message_of_the_engine_has_a_row() -> None:
-    # Those of the tokenizer are in test_tokenizer.py.
-    sources = [path for path in sorted((NATIVE / "src").glob("*.c")) if not path.name.startswith("tokenize")]
+    sources = sorted((NATIVE / "src").glob("*.c"))
     formats = {text for path in sources for text in formats_in(path.read_text())}
-    assert len(formats) > 45
+    assert len(formats) > 54
     missing = [
         text for text in formats if not any(as_pattern(text).fullmatch(sample(row.message)) for row in ROWS)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,10 @@ from tokenizing.compare import build_tokenizer, compile_tables, differences, eng
 from daypack.errors import SpecError
 from daypack.models.tokenizer import FileTokenizer
 from daypack.models.tokenizer_tables import tokenizer_tables
-from daypack.runtime.build import ARCH_OF_TRIPLE
+from daypack.runtime.build import ARCH_OF_TRIPLE, NATIVE
 from daypack.runtime.bundle import write_manifest
 from daypack.runtime.launch import find_emulator
-from daypack.runtime.tokenizer_file import HEADER
+from daypack.runtime.tokenizer_file import HEADER, SECTIONS
 
 TRIPLES = {arch: triple for triple, arch in ARCH_OF_TRIPLE.items()}
 
@@ -115,6 +116,111 @@ def test_damaged_tables_are_refused_or_harmless(trained: Any, program: list[str]
     assert set(codes[: HEADER.itemsize // 4]) == {4}
     damaged.write_bytes(whole[:-4])
     assert b"as many bytes as its header says" in run_engine(program, damaged, []).stderr
+
+
+class Tables:
+    """A tokenizer.dpt in parts, to be spoiled."""
+
+    def __init__(self, data: bytes) -> None:
+        self.header = np.frombuffer(bytearray(data[: HEADER.itemsize]), HEADER)[0]
+        self.parts: dict[str, Any] = {}
+        place = HEADER.itemsize
+        for name, count, width in SECTIONS:
+            if count is not None:
+                entries = int(self.header[count])
+            else:
+                entries = 256 if name == "byte_ids" else self._starts(name)
+            end = place + 4 * width * entries
+            self.parts[name] = np.frombuffer(bytearray(data[place:end]), "<u4")
+            place = end
+        assert place == len(data)
+
+    def _starts(self, name: str) -> int:
+        return int(self.header[name.replace("starts", "count")]) + 1
+
+    def add_word(self) -> None:
+        self.parts["more"] = np.zeros(1, "<u4")
+        self.header["file_bytes"] += 4
+
+    def data(self) -> bytes:
+        return self.header.tobytes() + b"".join(part.tobytes() for part in self.parts.values())
+
+
+def put_magic(tables: Tables) -> None:
+    tables.header["magic"] = b"DPTOKEN2"
+
+
+def put_size(tables: Tables) -> None:
+    tables.header["file_bytes"] += 4
+
+
+def put_count(tables: Tables) -> None:
+    tables.header["merge_count"] += 1 << 24
+
+
+def put_kind(tables: Tables) -> None:
+    tables.header["kind"] = 9
+
+
+def put_id(tables: Tables) -> None:
+    tables.parts["byte_ids"][0] = tables.header["vocabulary"]
+
+
+def fill_slots(tables: Tables) -> None:
+    slots = tables.parts["slots"].reshape(-1, 3)
+    slots[slots[:, 0] == 0xFFFFFFFF] = 0
+
+
+def put_added(tables: Tables) -> None:
+    tables.parts["added_starts"][0] = 1
+
+
+def put_decomposed(tables: Tables) -> None:
+    tables.parts["decomposed_starts"][1] = 9
+
+
+def put_class(tables: Tables) -> None:
+    tables.parts["classes"][0] = 1
+
+
+def put_pairs(tables: Tables) -> None:
+    tables.header["pair_words"] = 1
+    tables.add_word()
+
+
+REFUSALS = {
+    "its first bytes to be DPTOKEN1": put_magic,
+    "as many bytes as its header says": put_size,
+    "tables of the sizes that its header says": put_count,
+    "nothing after its tables": Tables.add_word,
+    "a kind of tokenizer that this engine knows": put_kind,
+    "ids of its vocabulary": put_id,
+    "merges that it has, and a free slot": fill_slots,
+    "added tokens of 1 to 256 characters": put_added,
+    "decompositions into 1 to 8 characters": put_decomposed,
+    "ranges of characters in ascending order from 0": put_class,
+    "a power of two for the words of its pairs": put_pairs,
+}
+
+
+@pytest.mark.parametrize("expected", REFUSALS)
+def test_what_is_wrong_with_tables_is_said(
+    expected: str, trained: Any, program: list[str], folder: Path
+) -> None:
+    tables = Tables(compile_tables(trained("qwen")).read_bytes())
+    spoiled = folder / "spoiled.dpt"
+    spoiled.write_bytes(tables.data())
+    assert run_engine(program, spoiled, [b"good"]).returncode == 0
+    REFUSALS[expected](tables)
+    spoiled.write_bytes(tables.data())
+    done = run_engine(program, spoiled, [b"good"])
+    assert done.returncode == 4
+    assert done.stderr.decode() == f"tokenizer.dpt: expected {expected}; compile the bundle again\n"
+
+
+def test_every_refusal_of_tables_is_tried() -> None:
+    source = (NATIVE / "src" / "tokenizer.c").read_text()
+    assert set(re.findall(r'refuse\(tokenizer->error, "(.*?)"\)', source)) == set(REFUSALS)
 
 
 @pytest.mark.parametrize(
