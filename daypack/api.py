@@ -140,7 +140,9 @@ def dump_problem(
 
 
 FULL_SAVE_STEPS = 50
-"""A full fine-tune rewrites parameters and moments: saving every step would wear the flash for nothing."""
+"""Without adapters whole parameters and moments are rewritten: saving every step would wear the flash for
+nothing.
+"""
 
 
 def compile_options(

@@ -29,6 +29,7 @@ from daypack.models.lora import TARGETS_KEY, LoraConfig, adapt, divide
 from daypack.models.loss import NO_LABEL, StepLoss, language_model_loss
 from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
 from daypack.models.parameters import ParameterSpec
+from daypack.models.partial import norm_paths, select
 from daypack.models.registry import by_model_type, by_name
 from daypack.models.sources import JoinedSource, RandomSource, TensorSource
 from daypack.models.structure import Structure, is_adapter, structure_of
@@ -93,7 +94,7 @@ def build_task(spec: TrainSpec) -> Task:
     saved = None if spec.train.adapter is None else read_adapter(spec.train.adapter)
     lora = _lora(spec.train, family, saved)
     structure = _structure(family, config, lora, saved)
-    trainable, frozen = divide(structure.parameters, lora=lora is not None)
+    trainable, frozen = _divided(spec.train, family, config, structure)
     train = spec.train
     source = _source(spec, family, structure)
     stored = _stored(train, frozen, source)
@@ -117,7 +118,7 @@ def build_task(spec: TrainSpec) -> Task:
         seed=train.seed,
         tokenizer=None if spec.tokenizer == "bytes" else spec.tokenizer,
         windows=lambda: load_windows(corpus(spec), config.vocab_size, train.sequence, train.seed),
-        description=_description(spec, family, lora, structure),
+        description=_description(spec, family, lora, trainable, frozen),
     )
 
 
@@ -195,6 +196,15 @@ def _lora(train: TrainSection, family: Family, saved: SavedAdapter | None) -> Lo
     )
 
 
+def _divided(
+    train: TrainSection, family: Family, config: ModelConfig, structure: Structure
+) -> tuple[dict[str, ParameterSpec], dict[str, ParameterSpec]]:
+    """(trainable, frozen) under the spec's method."""
+    if train.train_only is None:
+        return divide(structure.parameters, lora=train.method == "lora")
+    return select(structure.parameters, norm_paths(lambda: family.build(config)), train.train_only)
+
+
 def _source(spec: TrainSpec, family: Family, structure: Structure) -> TensorSource:
     """The base model from its checkpoint or its seed, adapters from a directory or the training seed."""
     base = {name: spec for name, spec in structure.parameters.items() if not is_adapter(name)}
@@ -250,10 +260,13 @@ def _shapes(parameters: Mapping[str, ParameterSpec]) -> dict[str, jax.ShapeDtype
 
 
 def _description(
-    spec: TrainSpec, family: Family, lora: LoraConfig | None, structure: Structure
+    spec: TrainSpec,
+    family: Family,
+    lora: LoraConfig | None,
+    trainable: Mapping[str, ParameterSpec],
+    frozen: Mapping[str, ParameterSpec],
 ) -> dict[str, Any]:
     """Figures and names for people; every LoRA figure names its targets."""
-    trainable, frozen = divide(structure.parameters, lora=lora is not None)
     return {
         "family": family.name,
         "checkpoint": str(spec.model.checkpoint) if spec.model.checkpoint else None,

@@ -93,6 +93,7 @@ _POSITIVE = "a number above 0"
 _FRACTION = "a number from 0 up to, but not including, 1"
 _SEED = "a whole number from 0 to 4294967295"
 _SECTION = "a section"
+_NAMES = 'a list of "biases", "norms" or names of parameters, with * and ?'
 
 
 def _lora_key(key: str, takes: str) -> Any:
@@ -143,12 +144,13 @@ class ModelSection(Section):
 class TrainSection(Section):
     """How it is trained."""
 
-    method: Literal["lora", "full"] = Field(description='"lora" or "full"')
+    method: Literal["lora", "full", "partial"] = Field(description='"lora", "full" or "partial"')
     adapter: FilePath | None = Field(None, description="a path to a PEFT directory")
     rank: Count | None = _lora_key("rank", _COUNT)
     alpha: Positive | None = _lora_key("alpha", _POSITIVE)
     targets: Names | None = _lora_key("targets", "a list of projection names, at least one")
     lora_dropout: Fraction | None = _lora_key("lora_dropout", _FRACTION)
+    train_only: Names | None = Field(None, description=f"{_NAMES}, at least one")
     frozen_dtype: FrozenDtype | None = Field(
         default_factory=lambda data: None if data["method"] == "full" else "checkpoint",
         description='"checkpoint", "float32", "bfloat16", "float16", "int8" or "int4"',
@@ -197,6 +199,12 @@ class TrainSection(Section):
                 raise self.refuse(
                     key, f'is a key of method = "lora", and method is "{self.method}"; remove it'
                 )
+        if self.train_only is not None and self.method != "partial":
+            raise self.refuse(
+                "train_only", f'is a key of method = "partial", and method is "{self.method}"; remove it'
+            )
+        if self.train_only is None and self.method == "partial":
+            raise self.refuse("train_only", f'missing; method = "partial" takes {_NAMES}')
         if "frozen_dtype" in given and self.method == "full":
             raise self.refuse(
                 "frozen_dtype", 'is of frozen weights, and method = "full" trains every one; remove it'

@@ -37,6 +37,11 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "qwen3, lora everywhere": ("qwen3", SMALL, LORA | {"targets": EVERYWHERE}),
     "llama, full": ("llama", SMALL, {"method": "full"}),
     "gemma3, lora, beyond the window": ("gemma3", SMALL | WINDOWED, LORA),
+    "qwen2, norms and one layer, int8": (
+        "qwen2",
+        SMALL | {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4},
+        {"method": "partial", "train_only": ["norms", "layers.1"], "frozen_dtype": "int8"},
+    ),
     "gemma3, full": ("gemma3", SMALL | WINDOWED, {"method": "full"}),
 }
 

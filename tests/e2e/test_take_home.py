@@ -46,6 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "gpt2": {"method": "lora", "rank": 3, "alpha": 7.5, "targets": ["c_attn", "mlp.c_proj"]},
     "qwen2": {"method": "lora", "rank": 2, "targets": ["q_proj", "v_proj", "down_proj"]},
     "full": {"method": "full", "save_steps": 3},
+    "partial": {"method": "partial", "train_only": ["biases", "ln_f"]},
 }
 STEPS = 3
 
@@ -89,11 +90,11 @@ def spec_of(base: Callable[[str], Path], ids: Callable[[int], Path]) -> Callable
 
 @pytest.fixture(scope="session")
 def trained(spec_of: Callable[..., TrainSpec], compiled: Callable[..., Path]) -> Callable[[str], Path]:
-    """A bundle after its three steps; "full" is GPT-2."""
+    """A bundle after its three steps; "full" and "partial" are GPT-2."""
     done: set[Path] = set()
 
     def bundle(name: str) -> Path:
-        path = compiled(spec_of("gpt2" if name == "full" else name, METHODS[name]))
+        path = compiled(spec_of("gpt2" if name in ("full", "partial") else name, METHODS[name]))
         if path not in done:
             assert all(math.isfinite(event.loss) for event in api.run_bundle(path))
             done.add(path)
@@ -193,6 +194,22 @@ def test_a_full_fine_tune_is_merged_and_not_exported(
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert_equal(their_logits(model, IDS), our_logits(base("gpt2"), "gpt2", state, IDS))
+
+
+def test_a_partial_fine_tune_merges_beside_what_was_frozen(
+    trained: Callable[[str], Path], base: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = trained("partial")
+    with pytest.raises(SpecError, match=r'method = "partial" trains the model itself'):
+        api.export_adapter(bundle, out=tmp_path / "adapter")
+    api.merge_bundle(bundle, out=tmp_path / "merged")
+    state, merged = state_of(bundle), load_file(tmp_path / "merged" / "model.safetensors")
+    before = load_file(base("gpt2") / "model.safetensors")
+    assert state.keys() == {name for name in before if name.endswith(".bias")} | {"transformer.ln_f.weight"}
+    assert merged.keys() == before.keys()
+    for name, array in merged.items():
+        np.testing.assert_array_equal(array, state.get(name, before[name]))
+        assert (name in state) == bool((array != before[name]).any()), name
 
 
 def test_what_cannot_be_taken_home(trained: Callable[[str], Path], tmp_path: Path) -> None:

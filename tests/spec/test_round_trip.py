@@ -31,9 +31,19 @@ def optional(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 @st.composite
 def trains(draw: st.DrawFn) -> dict[str, Any]:
     window, micro_batch = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-    method = draw(st.sampled_from(["lora", "full"]))
+    method = draw(st.sampled_from(["lora", "full", "partial"]))
     optimizer = draw(st.sampled_from(["adamw", "sgd", "adafactor", "lion"]))
-    lora = optional(rank=COUNT, alpha=POSITIVE, targets=st.lists(NAME, min_size=1), lora_dropout=FRACTION)
+    of_method = {
+        "lora": optional(
+            adapter=FILE,
+            rank=COUNT,
+            alpha=POSITIVE,
+            targets=st.lists(NAME, min_size=1),
+            lora_dropout=FRACTION,
+        ),
+        "full": st.just({}),
+        "partial": st.fixed_dictionaries({"train_only": st.lists(NAME, min_size=1)}),
+    }[method]
     own = {
         "adamw": optional(betas=st.lists(FRACTION, min_size=2, max_size=2), eps=POSITIVE),
         "sgd": optional(momentum=FRACTION),
@@ -58,7 +68,7 @@ def trains(draw: st.DrawFn) -> dict[str, Any]:
         "max_steps": draw(COUNT),
         "batch": window * micro_batch,
         "sequence": draw(COUNT),
-        **(draw(lora) if method == "lora" else {}),
+        **draw(of_method),
         **draw(own),
         **draw(warmup),
         **draw(others),

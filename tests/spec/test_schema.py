@@ -23,6 +23,7 @@ batch = 8
 sequence = 32
 """
 FULL = GOOD.replace('"lora"', '"full"')
+PARTIAL = FULL.replace('"full"', '"partial"')
 CHECKPOINT = GOOD.replace('family = "gpt2"\n[model.config]\nn_layer = 2', 'checkpoint = "gpt2"')
 
 
@@ -194,7 +195,7 @@ TAKES_SIZE = (
         (GOOD + "[xyzzy]", "xyzzy: unknown key; known here: budget, data, device, model, train"),
         # Missing keys and sections
         (GOOD.replace("batch = 8", ""), "train.batch: missing; takes a whole number of at least 1"),
-        (GOOD.replace('method = "lora"', ""), 'train.method: missing; takes "lora" or "full"'),
+        (GOOD.replace('method = "lora"', ""), 'train.method: missing; takes "lora", "full" or "partial"'),
         ("", "model: missing; takes a section [model]"),
         ("train = 3", "train: got 3 (a whole number), takes a section [train]"),
         # Wrong types
@@ -223,7 +224,10 @@ TAKES_SIZE = (
             "train.learning_rate: got -0.0001 (a number), takes a number above 0",
         ),
         (GOOD.replace("1e-4", "inf"), "train.learning_rate: got Infinity (a number), takes a number above 0"),
-        (GOOD.replace('"lora"', '"lra"'), 'train.method: got "lra" (a text), takes "lora" or "full"'),
+        (
+            GOOD.replace('"lora"', '"lra"'),
+            'train.method: got "lra" (a text), takes "lora", "full" or "partial"',
+        ),
         (GOOD + "rank = 0", "train.rank: got 0 (a whole number), takes a whole number of at least 1"),
         (GOOD + "alpha = 0", "train.alpha: got 0 (a whole number), takes a number above 0"),
         (GOOD + "targets = []", "train.targets: got [] (a list), takes a list of projection names, at least"),
@@ -323,6 +327,19 @@ TAKES_SIZE = (
             "model.config: conflicts with model.checkpoint, which",
         ),
         (FULL + "rank = 8", 'train.rank: is a key of method = "lora", and method is "full"; remove it'),
+        (
+            FULL + 'train_only = ["biases"]',
+            'train.train_only: is a key of method = "partial", and method is "full"; remove it',
+        ),
+        (
+            PARTIAL,
+            'train.train_only: missing; method = "partial" takes a list of "biases", "norms" or names of',
+        ),
+        (PARTIAL + "train_only = []", 'train.train_only: got [] (a list), takes a list of "biases", "norms"'),
+        (
+            PARTIAL + 'train_only = ["h.1"]\nrank = 8',
+            'train.rank: is a key of method = "lora", and method is "partial"; remove it',
+        ),
         (FULL + 'targets = ["c_attn"]', 'train.targets: is a key of method = "lora", and method is "full"'),
         (
             GOOD + "momentum = 0.9",
