@@ -17,6 +17,7 @@ from daypack.errors import BundleError, SpecError
 if TYPE_CHECKING:
     from daypack.compiler.planning import Options
     from daypack.compiler.step import TrainStep
+    from daypack.models.chat import ChatFormat
     from daypack.models.sources import TensorSource
     from daypack.models.task import Task
     from daypack.models.tokenizer_tables import TokenizerTables
@@ -91,11 +92,13 @@ def compile_spec(
     """
     from daypack.compiler.pipeline import compile_step
     from daypack.devices import load_profile
+    from daypack.models.chat import chat_for_bundle
     from daypack.models.task import build_task
 
     task = build_task(spec)
     windows = task.windows() if spec.data is not None else None  # quick, so first
     tables, no_tables = _engine_tokenizer(task)
+    chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
     compiled = compile_step(
         train_steps(task, spec),
         load_profile(target or spec.device.profile),
@@ -107,8 +110,11 @@ def compile_spec(
             "spec": _spec_text(spec),
             "model": dict(task.description),
             **({"engine_tokenizer": no_tables} if no_tables else {}),
+            **({"chat_template": no_chat} if no_chat else {}),
         },
-        fill=lambda folder, emission: _fill_from_task(folder, emission.plan, task, windows, spec, tables),
+        fill=lambda folder, emission: _fill_from_task(
+            folder, emission.plan, task, windows, spec, tables, chat
+        ),
         on_stage=on_stage,
     )
     return _result(compiled)
@@ -217,14 +223,18 @@ def _fill_from_task(
     windows: Any,
     spec: TrainSpec,
     tables: TokenizerTables | None,
+    chat: ChatFormat | None,
 ) -> None:
-    """Add the data the spec declares, and the tokenizer for the host and for the engine, to a bundle."""
+    """Add the data the spec declares, the tokenizer for the host and the engine, and the chat format."""
+    from daypack.models.chat import CHAT_FILE
     from daypack.runtime import tokenizer_file
 
     if windows is not None:
         _write_windows(folder / "data.bin", plan, windows, spec)
     if task.tokenizer is not None:
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
+    if chat is not None:
+        (folder / CHAT_FILE).write_text(chat.to_json(), "utf-8")
     if tables is not None:
         (folder / tokenizer_file.NAME).write_bytes(
             tokenizer_file.tokenizer_bytes(tables.scalars, tables.tables)
@@ -264,7 +274,7 @@ def run_bundle(
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
-    `data` is a text, JSONL or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
+    `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
     `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
     `direct` reads and writes flash past the system's cache, `profile` times every kernel.
 

@@ -1,7 +1,8 @@
 """Token windows with labels, in a fixed seeded order.
 
 Documents are laid end to end and cut into windows of `sequence` tokens; the label of a position is the token
-after it, and the last position of a document has none. Tokens after the last whole window are left out.
+after it where that is learnt, and the last position of a document has none. Tokens after the last whole
+window are left out, and so are windows without a label: no batch is without one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daypack.errors import SpecError
-from daypack.models.documents import Ids, Kind, builtin_documents, read_documents
+from daypack.models.document import Document, Ids
+from daypack.models.documents import Kind, builtin_documents, read_documents
 from daypack.models.loss import NO_LABEL
 from daypack.models.tokenizer import load_tokenizer
 
@@ -69,29 +71,36 @@ def load_windows(corpus: Corpus, vocabulary: int, sequence: int, seed: int) -> W
     return cut_windows(documents, sequence, seed, str(corpus.path))
 
 
-def cut_windows(documents: Sequence[Ids], sequence: int, seed: int, where: str) -> Windows:
+def cut_windows(documents: Sequence[Document], sequence: int, seed: int, where: str) -> Windows:
     """Windows of `sequence` tokens, shuffled by `seed`; `where` names the data in messages.
 
     Raises:
-        SpecError: fewer than `sequence` + 1 tokens (a window and the label of its last token).
+        SpecError: fewer than `sequence` + 1 tokens (a window and the label of its last token), or no label.
     """
-    tokens, labels = _labelled([document for document in documents if document.size])
+    tokens, labels = _labelled([document for document in documents if document.ids.size])
     count = (tokens.size - 1) // sequence
     if count < 1:
         raise SpecError(
             f"{where}: {tokens.size} tokens; one window needs {sequence + 1} (train.sequence is {sequence}, "
             "and the last token needs its successor): give more text or a shorter sequence"
         )
-    shape = (count, sequence)
     used = count * sequence
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
-    return Windows(tokens[:used].reshape(shape), labels[:used].reshape(shape), order)
+    tokens, labels = (found[:used].reshape(count, sequence) for found in (tokens, labels))
+    labelled = (labels != NO_LABEL).any(axis=1)
+    if not labelled.any():
+        raise SpecError(
+            f"{where}: no label in {count} windows of {sequence} tokens: no token that is learnt follows "
+            "another of its document"
+        )
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(int(labelled.sum()))
+    return Windows(tokens[labelled], labels[labelled], order)
 
 
-def _labelled(documents: Sequence[Ids]) -> tuple[Ids, Ids]:
-    """All tokens end to end, and for each the next token of its document, or NO_LABEL."""
+def _labelled(documents: Sequence[Document]) -> tuple[Ids, Ids]:
+    """All tokens end to end, and for each the next token of its document if that is learnt, or NO_LABEL."""
     empty = np.zeros(0, np.int32)
-    tokens = np.concatenate([empty, *documents])
     last = np.full(1, NO_LABEL, np.int32)
-    labels = np.concatenate([empty, *(np.concatenate([document[1:], last]) for document in documents)])
-    return tokens, labels
+    labels = [empty]
+    for document in documents:
+        labels += [np.where(document.learnt, document.ids, np.int32(NO_LABEL))[1:], last]
+    return np.concatenate([empty, *(document.ids for document in documents)]), np.concatenate(labels)

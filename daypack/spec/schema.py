@@ -275,7 +275,9 @@ class DataSection(Section):
 
     path: FilePath | None = Field(None, description="a path to a file")
     builtin: Literal["pydoc"] | None = Field(None, description='"pydoc", the text that every CPython carries')
-    kind: Literal["text", "jsonl", "ids"] = Field("text", description='"text", "jsonl" or "ids"')
+    kind: Literal["text", "jsonl", "csv", "ids"] = Field(
+        "text", description='"text", "jsonl", "csv" or "ids"'
+    )
     tokenizer: Annotated[Literal["bytes"] | Path, BeforeValidator(_tokenizer)] | None = Field(
         None, description='"bytes" or a path to a tokenizer.json'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 
 from daypack.errors import SpecError
 from daypack.models.data import Corpus, cut_windows, load_windows
+from daypack.models.document import Document
 from daypack.models.documents import Kind, builtin_documents, kind_of, read_documents
 from daypack.models.tokenizer import BYTES, ByteTokenizer, FileTokenizer, load_tokenizer
 
 
-def ids(*values: int) -> Any:
-    return np.asarray(values, np.int32)
+def ids(*values: int) -> Document:
+    return Document(np.asarray(values, np.int32), np.ones(len(values), np.bool_))
 
 
 def refusal(path: Path, kind: Kind, vocabulary: int = 256, tokenizer: Any = None) -> str:
@@ -84,22 +86,22 @@ def test_text_shorter_than_one_window(count: int) -> None:
 def test_text_jsonl_and_ids_give_the_same_tokens(tmp_path: Path) -> None:
     text, expected = "naïve café ☕", list("naïve café ☕".encode())
     (tmp_path / "a.txt").write_text(text, "utf-8")
-    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text, "id": 3}) + "\n\n", "utf-8")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}) + "\n\n", "utf-8")
     (tmp_path / "b.jsonl").write_text(json.dumps({"ids": expected}), "utf-8")
     np.save(tmp_path / "a.npy", np.asarray(expected, np.uint16))
     for name in ("a.txt", "a.jsonl", "b.jsonl", "a.npy"):
         path = tmp_path / name
         (document,) = read_documents(path, kind_of(path), ByteTokenizer(), 256)
-        assert document.dtype == np.int32 and document.tolist() == expected
+        assert document.ids.dtype == np.int32 and document.ids.tolist() == expected
     (document,) = read_documents(tmp_path / "b.jsonl", Kind.IDS, None, 256)
-    assert document.tolist() == expected
+    assert document.ids.tolist() == expected
 
 
 def test_jsonl_lines_are_documents(file: Path) -> None:
-    file.write_text('{"text": "ab"}\n{"ids": [1, 2, 3]}\n{"text": ""}\n')
-    assert [document.tolist() for document in read_documents(file, Kind.JSONL, ByteTokenizer(), 256)] == [
+    file.write_bytes(b'\xef\xbb\xbf{"text": "ab"}\n{"text": "\\u0001\\u0002"}\n{"text": ""}\n')
+    assert [document.ids.tolist() for document in read_documents(file, Kind.JSONL, ByteTokenizer(), 256)] == [
         [97, 98],
-        [1, 2, 3],
+        [1, 2],
         [],
     ]
 
@@ -118,14 +120,42 @@ def test_jsonl_lines_are_documents(file: Path) -> None:
         (
             b'\n\n{"prompt": "a"}',
             Kind.JSONL,
-            'FILE: line 3: expected {"text": string} or {"ids": [whole numbers]}',
+            'FILE: line 3: the keys `prompt`; expected {"text": string} or {',
         ),
+        (b"{}", Kind.JSONL, 'FILE: line 1: the keys none; expected {"text": string} or {'),
         (
             b"[1]",
             Kind.JSONL,
-            'FILE: line 1: expected {"text": string} or {"ids": [whole numbers]}, found [1]',
+            'FILE: line 1: expected {"text": string} or {"prompt": string, "completion": str',
         ),
-        (b'{"text": "a"}', Kind.IDS, 'FILE: line 1: expected {"ids": [whole numbers]}, found {"text": "a"}'),
+        (b'{"text": "a", "id": 3}', Kind.JSONL, "FILE: line 1: unknown key 'id'; expected {"),
+        (b'{"text": 3}', Kind.JSONL, "FILE: line 1: `text` is 3; expected a string"),
+        (
+            b'{"text": "a"}',
+            Kind.IDS,
+            "FILE: line 1: unknown key 'text'; expected {\"ids\": [whole numbers]} or",
+        ),
+        (
+            b'{"text": "a"}\n\n{"prompt": "a", "completion": "b"}',
+            Kind.JSONL,
+            "FILE: line 3: its keys are `prompt` and `completion`, and those of line 1 are `text`; put",
+        ),
+        (
+            b'{"ids": [1, 2], "mask": [1]}',
+            Kind.JSONL,
+            "FILE: line 1: `mask` has 1 values and `ids` 2; give one for each id",
+        ),
+        (b'{"ids": [1], "mask": [2]}', Kind.IDS, "FILE: line 1: position 0 of `mask` is 2; expected 0 or 1"),
+        (b'{"ids": 4}', Kind.IDS, "FILE: line 1: `ids` is 4; expected a list of whole numbers"),
+        (b'{"messages": []}', Kind.JSONL, "FILE: line 1: `messages` need a tokenizer.json with a chat templ"),
+        (
+            b"q,1,2,3,4,A\nq,1,2,A\n",
+            Kind.CSV,
+            "FILE: line 2: 4 columns; expected 6: question, A, B, C, D, ans",
+        ),
+        (b"q,1,2,3,4,E\n", Kind.CSV, "FILE: line 1: the answer is 'E'; expected A, B, C or D"),
+        (b'q,1,2,3,4,A\n"q,1\n2', Kind.CSV, "FILE: line 3: not CSV (unexpected end of data)"),
+        (b"q,\xff", Kind.CSV, "FILE: line 1: byte 2 (0xff) is not UTF-8; save the file as UTF-8"),
         (b'{"ids": [1, 2.5]}', Kind.IDS, "FILE: line 1: position 1 of `ids` is 2.5; expected a whole number"),
         (b'{"ids": [true]}', Kind.IDS, "FILE: line 1: position 0 of `ids` is True; expected a whole number"),
         (b'{"ids": [0, 4294967296]}', Kind.IDS, "FILE: line 1: token id 4294967296 at position 1 is outside"),
@@ -148,8 +178,57 @@ def test_refusals(file: Path, content: bytes, kind: Kind, message: str) -> None:
     assert refusal(file, kind).startswith(message)
 
 
+def test_a_line_of_a_gigabyte_is_refused_in_little_memory(file: Path) -> None:
+    with file.open("wb") as sparse:
+        sparse.write(b'{"text": "a"}\n{"text": "')
+        sparse.truncate(1 << 30)
+    for kind in (Kind.JSONL, Kind.CSV):
+        message = "FILE: line 2: longer than 16777216 bytes; break it into documents of a line each"
+        if kind is Kind.CSV:
+            with file.open("r+b") as sparse:
+                sparse.write(b"q,1,2,3,4,A  \n")
+        tracemalloc.start()
+        assert refusal(file, kind) == message
+        assert tracemalloc.get_traced_memory()[1] < 80 << 20
+        tracemalloc.stop()
+
+
+def labels_of(path: Path, kind: Kind, sequence: int) -> tuple[bytes, list[int]]:
+    windows = load_windows(Corpus(path, kind, "", BYTES), 256, sequence, seed=1)
+    return bytes(windows.ids[0].astype(np.uint8)), windows.labels[0].tolist()
+
+
+def test_only_a_completion_is_learnt(file: Path) -> None:
+    file.write_text('{"prompt": "ab", "completion": "cd"}\n{"prompt": "e", "completion": "f"}\n')
+    assert labels_of(file, Kind.JSONL, 5) == (b"abcde", [-100, 99, 100, -100, 102])
+
+
+def test_only_ids_of_the_mask_are_learnt(file: Path) -> None:
+    file.write_text('{"ids": [1, 2, 3, 4], "mask": [1, 1, 0, 1]}')
+    windows = load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=3, seed=1)
+    assert windows.labels.tolist() == [[2, -100, 4]]
+
+
+@pytest.mark.parametrize("header", ["", "question,A,B,C,D,answer\n"])
+def test_only_the_answer_of_a_choice_is_learnt(header: str, file: Path) -> None:
+    file.write_text(header + '"one, two\nor?",1,2,3,4,C\nx,5,6,7,8,A\n')
+    text = b"one, two\nor?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer: C"
+    found, labels = labels_of(file, Kind.CSV, len(text))
+    assert found == text
+    assert labels == [-100] * (len(text) - 3) + [*b" C", -100]
+
+
+def test_windows_without_a_label_are_left_out_and_none_is_an_error(file: Path) -> None:
+    file.write_text('{"ids": [1, 2, 3, 4, 5, 6, 7], "mask": [0, 0, 0, 0, 1, 0, 0]}')
+    windows = load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1)
+    assert (windows.ids.tolist(), windows.labels.tolist(), windows.count) == ([[3, 4]], [[-100, 5]], 1)
+    file.write_text('{"ids": [1, 2, 3], "mask": [1, 0, 0]}')
+    with pytest.raises(SpecError, match="no label in 1 windows of 2 tokens: no token that is learnt follows"):
+        load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1)
+
+
 def test_no_such_file(file: Path) -> None:
-    assert refusal(file, Kind.TEXT) == "FILE: no such file; data.path takes a text, JSONL or .npy file"
+    assert refusal(file, Kind.TEXT) == "FILE: no such file; data.path takes a text, JSONL, CSV or .npy file"
 
 
 def test_text_without_a_tokenizer(file: Path) -> None:
@@ -196,10 +275,10 @@ def test_ids_outside_the_vocabulary_from_text(file: Path) -> None:
 
 def test_the_builtin_text_is_english_and_always_the_same() -> None:
     (document,) = builtin_documents("pydoc", ByteTokenizer(), 256)
-    assert document.size > 300_000
-    assert 'The "assert" statement' in bytes(document.astype(np.uint8)).decode()
+    assert document.ids.size > 300_000
+    assert 'The "assert" statement' in bytes(document.ids.astype(np.uint8)).decode()
     windows = load_windows(Corpus(None, Kind.TEXT, "pydoc", BYTES), 256, sequence=64, seed=1)
-    assert windows.count == (document.size - 1) // 64
+    assert windows.count == (document.ids.size - 1) // 64
     with pytest.raises(SpecError, match="data.builtin is 'poe'; the built-in texts are: pydoc"):
         builtin_documents("poe", ByteTokenizer(), 256)
 

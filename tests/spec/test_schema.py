@@ -304,7 +304,10 @@ TAKES_SIZE = (
             GOOD + '[data]\nbuiltin = "x"',
             'data.builtin: got "x" (a text), takes "pydoc", the text that every',
         ),
-        (GOOD + '[data]\nkind = "csv"', 'data.kind: got "csv" (a text), takes "text", "jsonl" or "ids"'),
+        (
+            GOOD + '[data]\nkind = "xml"',
+            'data.kind: got "xml" (a text), takes "text", "jsonl", "csv" or "ids"',
+        ),
         (
             GOOD + "[data]\ntokenizer = 3",
             'data.tokenizer: got 3 (a whole number), takes "bytes" or a path to a',

@@ -1,0 +1,39 @@
+"""The lines of a data file, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from daypack.errors import SpecError
+
+MAX_LINE_BYTES = 16 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(where, line) of every line, its end included; `where` is the file and the number of the line.
+
+    Raises:
+        SpecError: a line of more than MAX_LINE_BYTES, of which no more is read; bytes that are not UTF-8.
+    """
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{path}: line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise SpecError(
+                    f"{where}: longer than {MAX_LINE_BYTES} bytes; break it into documents of a line each"
+                )
+            yield where, decoded(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line, where)
+
+
+def decoded(data: bytes, where: str) -> str:
+    """UTF-8 as text."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{where}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; save the file as UTF-8"
+        ) from error
