@@ -124,8 +124,8 @@ def test_the_published_sites_in_order() -> None:
     drawn = [
         equation.outvars[0].aval.shape for equation in traced.eqns if equation.primitive.name == "random_bits"
     ]
-    # embeddings, attention probabilities, attention residual, mlp residual
-    assert drawn == [(2, 8, 12), (2, 3, 8, 8), (2, 8, 12), (2, 8, 12)]
+    # embeddings, attention probabilities (one query head a key-value head), attention residual, mlp residual
+    assert drawn == [(2, 8, 12), (2, 3, 8, 1, 8), (2, 8, 12), (2, 8, 12)]
 
 
 def test_an_adapter_drops_its_own_input_only() -> None:
