@@ -156,8 +156,9 @@ def _backward(scale: float, sight: Sight, kept: Kept, cotangent: Array) -> tuple
         part = jnp.einsum("bsgd,btgrd->bgstr", k[:, keys], q[:, queries])
         highest, total = (statistic.transpose(0, 1, 4, 2, 3) for statistic in row)
         scores = part if scale == 1.0 else part * scale
-        weights = jnp.exp(scores - highest) / total
-        probabilities = jnp.where(_turned(sight.mask(block, segments)), weights, 0.0)
+        # Masked before the subtraction, as in `_scores`: a product beside it would be contracted into it.
+        scores = jnp.where(_turned(sight.mask(block, segments)), scores, jnp.finfo(scores.dtype).min)
+        probabilities = jnp.exp(scores - highest) / total
         received = jnp.einsum("bsgd,btgrd->bgstr", v[:, keys], cotangent[:, queries])
         change = probabilities * (received - along[:, queries].transpose(0, 2, 1, 3)[:, :, None])
         change = change if scale == 1.0 else change * scale
