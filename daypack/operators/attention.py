@@ -5,9 +5,9 @@
 
 It goes by blocks of queries, each with just the keys that it can see. Of a block's scores only each row's
 maximum and sum of exponentials are kept; the derivative makes the probabilities of one block at a time again,
-with the same bits but in a last block of one query (Dao 2023, "FlashAttention-2", section 3.2, with blocks of
-whole rows, so that no row's sums are ever scaled anew). No array of tokens × tokens outlives a block, and what neither causality nor the
-window lets a block see is never computed.
+with the same bits but in a last block of one query (Dao 2023, "FlashAttention-2", section 3.2, with blocks
+of whole rows, so that no row's sums are ever scaled anew). No array of tokens × tokens outlives a block, and
+what neither causality nor the window lets a block see is never computed.
 
 The queries that share a key-value head are rows of one product with it, so a group is never copied out.
 """
