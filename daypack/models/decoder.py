@@ -7,7 +7,6 @@ A family describes itself with a `DecoderConfig`; attribute paths are the publis
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -214,20 +213,3 @@ class CausalLM(nnx.Module):
         if self.lm_head is not None:
             return self.lm_head(hidden, keys)
         return jnp.einsum("btc,vc->btv", hidden, self.model.embed_tokens.weight[...])
-
-
-TIED = {"lm_head.weight": "model.embed_tokens.weight"}
-TARGETS = ("q_proj", "v_proj")
-"""PEFT's default targets for these families."""
-
-
-def published_name(name: str) -> str | None:
-    """The parameter of a stored tensor; None for the rotary buffers of old checkpoints."""
-    if name.endswith("rotary_emb.inv_freq"):
-        return None
-    return name if name.startswith(("model.", "lm_head.")) else f"model.{name}"
-
-
-def inverse_root(features: float) -> float:
-    """1 / sqrt(features), the usual scale of attention scores."""
-    return 1.0 / math.sqrt(features)

@@ -5,24 +5,32 @@ after each branch, GeGLU, gains stored less one, scaled embeddings tied to the h
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from daypack.models.config_fields import ConfigReader
-from daypack.models.decoder import (
-    TARGETS,
-    TIED,
-    CausalLM,
-    DecoderConfig,
-    Gate,
-    LayerKind,
-    inverse_root,
-    published_name,
+from daypack.models.decoder import DecoderConfig, Gate, LayerKind
+from daypack.models.decoder_fields import (
+    FULL_ATTENTION,
+    SLIDING_ATTENTION,
+    Defaults,
+    decoder_family,
+    read_decoder,
 )
-from daypack.models.decoder_fields import FULL_ATTENTION, SLIDING_ATTENTION, read_sizes
-from daypack.models.family import Family
 from daypack.models.rotary import Rotary, read_rotary, read_rotary_of
 
 _PATTERN = 6
 """Every sixth layer sees all positions."""
+_DEFAULTS = Defaults(
+    vocabulary=262208,
+    hidden=2304,
+    inner=9216,
+    layers=26,
+    heads=8,
+    groups=4,
+    head_dim=256,
+    positions=131072,
+    tied=True,
+)
 
 
 def parse_config(reader: ConfigReader) -> DecoderConfig:
@@ -31,26 +39,17 @@ def parse_config(reader: ConfigReader) -> DecoderConfig:
     reader.only("attn_logit_softcapping", (None,))
     reader.only("final_logit_softcapping", (None,))
     reader.only("use_bidirectional_attention", (False,))
-    sizes = read_sizes(
-        reader, hidden=2304, inner=9216, layers=26, heads=8, groups=4, head_dim=256, vocabulary=262208
-    )
+    config = read_decoder(reader, _DEFAULTS, Gate.GELU_TANH, _layers)
     bias = reader.boolean("attention_bias", False)
-    return DecoderConfig(
-        **sizes.fields(),
-        max_position_embeddings=reader.positive("max_position_embeddings", 131072),
-        layers=_layers(reader, sizes.layers),
-        rms_norm_eps=reader.fraction("rms_norm_eps", 1e-6),
-        gate=Gate.GELU_TANH,
-        scale=inverse_root(reader.positive_number("query_pre_attn_scalar", 256.0)),
-        tie_word_embeddings=reader.boolean("tie_word_embeddings", True),
-        attention_dropout=reader.fraction("attention_dropout", 0.0),
+    return replace(
+        config,
+        scale=1.0 / math.sqrt(reader.positive_number("query_pre_attn_scalar", 256.0)),
         query_bias=bias,
         output_bias=bias,
         query_key_norm=True,
         norms_after=True,
         norm_offset=1.0,
-        embedding_scale=math.sqrt(sizes.hidden),
-        initializer_range=reader.fraction("initializer_range", 0.02),
+        embedding_scale=math.sqrt(config.hidden_size),
     )
 
 
@@ -72,12 +71,4 @@ def _layers(reader: ConfigReader, count: int) -> tuple[LayerKind, ...]:
     return tuple(kinds[kind] for kind in types)
 
 
-FAMILY = Family(
-    name="gemma3",
-    model_type="gemma3_text",
-    parse_config=parse_config,
-    build=CausalLM,
-    published_name=published_name,
-    tied=TIED,
-    default_targets=TARGETS,
-)
+FAMILY = decoder_family("gemma3", parse_config, model_type="gemma3_text")

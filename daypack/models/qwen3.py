@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from daypack.models.config_fields import ConfigReader
-from daypack.models.decoder import (
-    TARGETS,
-    TIED,
-    CausalLM,
-    DecoderConfig,
-    Gate,
-    LayerKind,
-    inverse_root,
-    published_name,
+from daypack.models.decoder import DecoderConfig, Gate
+from daypack.models.decoder_fields import Defaults, decoder_family, only_full_attention, read_decoder
+
+_DEFAULTS = Defaults(
+    vocabulary=151936, hidden=4096, inner=22016, layers=32, heads=32, groups=32, head_dim=128, positions=32768
 )
-from daypack.models.decoder_fields import only_full_attention, read_sizes
-from daypack.models.family import Family
-from daypack.models.rotary import read_rotary
 
 
 def parse_config(reader: ConfigReader) -> DecoderConfig:
     """Read config.json; absent fields take `transformers`' defaults."""
     reader.only("hidden_act", ("silu",))
-    sizes = read_sizes(
-        reader, hidden=4096, inner=22016, layers=32, heads=32, groups=32, head_dim=128, vocabulary=151936
-    )
-    only_full_attention(reader, sizes.layers)
+    config = read_decoder(reader, _DEFAULTS, Gate.SILU)
+    only_full_attention(reader, len(config.layers))
     bias = reader.boolean("attention_bias", False)
-    return DecoderConfig(
-        **sizes.fields(),
-        max_position_embeddings=reader.positive("max_position_embeddings", 32768),
-        layers=(LayerKind(read_rotary(reader, 10_000.0)),) * sizes.layers,
-        rms_norm_eps=reader.fraction("rms_norm_eps", 1e-6),
-        gate=Gate.SILU,
-        scale=inverse_root(sizes.head_dim),
-        tie_word_embeddings=reader.boolean("tie_word_embeddings", False),
-        attention_dropout=reader.fraction("attention_dropout", 0.0),
-        query_bias=bias,
-        output_bias=bias,
-        query_key_norm=True,
-        initializer_range=reader.fraction("initializer_range", 0.02),
-    )
+    return replace(config, query_bias=bias, output_bias=bias, query_key_norm=True)
 
 
-FAMILY = Family(
-    name="qwen3",
-    model_type="qwen3",
-    parse_config=parse_config,
-    build=CausalLM,
-    published_name=published_name,
-    tied=TIED,
-    default_targets=TARGETS,
-)
+FAMILY = decoder_family("qwen3", parse_config)

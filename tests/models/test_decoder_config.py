@@ -10,7 +10,8 @@ import pytest
 from daypack.errors import SpecError
 from daypack.models import gemma3, llama, qwen2, qwen3
 from daypack.models.config_fields import ConfigReader
-from daypack.models.decoder import DecoderConfig, LayerKind, published_name
+from daypack.models.decoder import DecoderConfig, LayerKind
+from daypack.models.decoder_fields import published_name
 from daypack.models.rotary import Llama3Scaling, Rotary
 
 FAMILIES = {"gemma3": gemma3, "llama": llama, "qwen2": qwen2, "qwen3": qwen3}
