@@ -1,21 +1,13 @@
-"""The planners' inner loops in C: built once a machine by the toolchain that builds the engine, called by
-ctypes.
+"""The planners' inner loops in C, called by ctypes.
 
-The code is freestanding (no libc, no allocation), so a build takes a quarter of a second. It is kept in the
-user's cache folder under the hash of the sources, the flags and the compiler's version. Integer arithmetic
+The code is freestanding (no libc, no allocation), so a build takes a quarter of a second. Integer arithmetic
 and uncontracted doubles: the same input gives the same result on every machine.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import importlib.metadata
-import os
 import platform
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,39 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from daypack.errors import MissingTool
+from daypack.c_library import CLibrary
 
 SOURCES = Path(__file__).parent / "native"
-
-_FLAGS = (
-    "-std=c11",
-    "-O3",
-    "-shared",
-    "-fPIC",
-    "-ffreestanding",
-    "-nostdlib",
-    "-ffp-contract=off",
-    "-fno-sanitize=all",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wconversion",
-    "-Wshadow",
-)
 
 
 @cache
 def library() -> ctypes.CDLL:
     """The loaded library; `MissingTool` says what the compiler said if it cannot be built."""
-    sources = sorted(SOURCES.glob("*.[ch]"))
-    flags = (*_FLAGS, f"-mcpu={_processor()}")
-    key = hashlib.sha256("\0".join([*flags, importlib.metadata.version("ziglang")]).encode())
-    for source in sources:
-        key.update(source.read_bytes())
-    path = _folder() / f"{key.hexdigest()[:32]}.so"
-    if not path.exists():
-        _build([source for source in sources if source.suffix == ".c"], flags, path)
-    return ctypes.CDLL(str(path))
+    flags = ("-O3", "-ffreestanding", "-nostdlib", f"-mcpu={_processor()}")
+    return CLibrary("planners", sorted(SOURCES.glob("*.[ch]")), flags).load()
 
 
 def _processor() -> str:
@@ -69,28 +38,6 @@ def _processor() -> str:
         return "baseline"
     levels = {"x86_64_v4": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"}, "x86_64_v3": {"avx2"}}
     return next((level for level, needs in levels.items() if needs <= set(flags)), "baseline")
-
-
-def _folder() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "daypack" / "planners"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="daypack-planners-"))
-    return root if os.access(root, os.W_OK) else Path(tempfile.mkdtemp(prefix="daypack-planners-"))
-
-
-def _build(sources: list[Path], flags: tuple[str, ...], path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / "made.so"
-        command = [sys.executable, "-m", "ziglang", "cc", *flags, "-o", str(made), *map(str, sources)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise MissingTool(
-                "the planners' C code cannot be built: `python -m ziglang cc` failed with "
-                f"{done.stderr.strip()[-2000:] or 'no message'}; reinstall ziglang"
-            )
-        made.replace(path)
 
 
 def pointer(array: NDArray[Any]) -> ctypes.c_void_p:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,10 @@ from tests.scheduler.conftest import MakeDay, MakeSetting
 
 
 def test_a_compiler_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulator_library, "_folder", lambda: tmp_path)
-    monkeypatch.setattr(simulator_library, "_FLAGS", ("-std=c99999", "-I."))
-    with pytest.raises(MissingTool, match="the simulator's C code cannot be built: .*c99999"):
-        simulator_library.library.__wrapped__()
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(MissingTool, match="the C code of the simulator cannot be built: .*c99999"):
+        replace(simulator_library.LIBRARY, flags=("-std=c99999",)).load()
+    assert [path for path in (tmp_path / "daypack").rglob("*") if path.is_file()] == []
 
 
 def test_a_solver_that_gives_up_is_said(
