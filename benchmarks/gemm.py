@@ -2,15 +2,17 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportMissingTypeStubs=false
 """The large matrix products of GPT-2 124M and Qwen2.5-0.5B: ours, OpenBLAS, Eigen (XLA's), MKL (PyTorch's).
 
-Every product is timed with its packing, on as many threads as there are cores, all contenders in turns in one
-process. A ratio is the median over the turns of their time by ours; the peak is that of a loop of
-multiply-adds in registers on as many threads.
+Every product is timed with its packing, on as many threads as there are cores, all contenders in turns in
+one process; ours on the threads of the engine. A ratio is the median over the turns of their time by ours.
+The peak is that of a loop of multiply-adds in registers on the same threads, the best of its turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib.util
+import json
 import os
 import shlex
 import sys
@@ -22,25 +24,30 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+os.environ["OPENBLAS_THREAD_TIMEOUT"] = "20"  # its threads spin for 2^20 cycles after a product, not 2^26
 os.environ["XLA_FLAGS"] = "--xla_cpu_experimental_ynn_fusion_type="  # Eigen; else XLA may take YNNPACK
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from parity.figures import Figure, keep
+from parity.figures import Figure, commit, keep
 from parity.threads import Array, Team, aligned
 
 from daypack.compiler.graph import Node, Role
+from daypack.compiler.kernels.loops import KernelCode
 from daypack.compiler.kernels.select import schedule
+from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.pipeline import kernel_target, optimize
 from daypack.compiler.trace import Argument, trace
 from daypack.devices import load_profile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0))
-OPENBLAS, EIGEN, MKL = "OpenBLAS", "Eigen", "MKL"
+OURS, OPENBLAS, EIGEN, MKL = "ours", "OpenBLAS", "Eigen", "MKL"
+HEAD_ROW = f"| product | {OURS} | {OPENBLAS} | {EIGEN} | {MKL} | of the peak | schedule |"
 PEAK = "multiply-adds in registers"
+TURN_S, PAUSE_S, WARM_CALLS = 0.02, 0.01, 3
 FORMS = {"x·W": "mk,kn->mn", "dy·Wᵀ": "mk,nk->mn", "xᵀ·dy": "km,kn->mn"}
 
 
@@ -94,6 +101,14 @@ def node_of(product: Product) -> Node:
     return node
 
 
+def code_of(product: Product, target: KernelTarget) -> KernelCode:
+    """Its schedule."""
+    node = node_of(product)
+    if node.body is None:
+        raise SystemExit(f"{product.name}: not a kernel")
+    return schedule(node.attrs["kind"], node.body, target)
+
+
 def operands(product: Product) -> list[Array]:
     """Random operands, each on a boundary of a cache line."""
     generator = np.random.Generator(np.random.PCG64(1))
@@ -125,19 +140,32 @@ def peers(product: Product, x: Array, y: Array) -> dict[str, Callable[[], Any]]:
     return calls
 
 
-def in_turns(calls: dict[str, Callable[[], Any]], turns: int, flops: float) -> dict[str, list[float]]:
-    """Seconds of one call of each, by turn; each turn lasts some 20 ms and begins with a call not counted."""
+def in_turns(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
+    """Seconds of one call of each, by turn.
+
+    A turn lasts TURN_S whoever's it is. It begins after a pause in which the threads of the one before go to
+    sleep, with calls that are not counted: they wake its own threads and bring its memory into the caches.
+    """
+    repeats: dict[str, int] = {}
+    for name, call in calls.items():
+        _timed(call, WARM_CALLS)
+        repeats[name] = max(3, round(TURN_S / _timed(call, WARM_CALLS)))
     times: dict[str, list[float]] = {name: [] for name in calls}
-    repeats = max(1, round(0.02 / (flops / 100e9)))
     for turn in range(turns):
         names = list(calls)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            calls[name]()
-            start = time.perf_counter()
-            for _ in range(repeats):
-                calls[name]()
-            times[name].append((time.perf_counter() - start) / repeats)
+            time.sleep(PAUSE_S)
+            _timed(calls[name], WARM_CALLS)
+            times[name].append(_timed(calls[name], repeats[name]))
     return times
+
+
+def _timed(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
 
 
 def library_of_xla() -> str:
@@ -148,9 +176,79 @@ def library_of_xla() -> str:
     return found[0] if found else EIGEN
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One product: each contender's FLOP/s, and our rate by that of each other, the median over the turns."""
+
+    product: Product
+    schedule: str
+    peak: float
+    rates: dict[str, float]
+    ratios: dict[str, float]
+
+    def row(self) -> str:
+        """Markdown."""
+        cells = [f"{self.rates[OURS] / 1e9:.0f}"]
+        cells += [f"{self.rates[name] / 1e9:.0f} ({ratio:.2f})" for name, ratio in self.ratios.items()]
+        share = self.rates[OURS] / self.peak
+        return f"| {self.product.name} | {' | '.join(cells)} | {share:.2f} | {self.schedule} |"
+
+    def figures(self) -> list[Figure]:
+        """Ours and the ratios, of which OpenBLAS's and Eigen's must be one at least."""
+        share = self.rates[OURS] / self.peak
+        return [
+            Figure(self.product.name, OURS, self.rates[OURS], "FLOP/s"),
+            *(Figure(self.product.name, f"ours by {name}", r, "ratio") for name, r in self.ratios.items()),
+            Figure(self.product.name, "share of the measured peak", share, "ratio"),
+        ]
+
+
+def measured(product: Product, team: Team, number: int, code: KernelCode, turns: int) -> Measured:
+    """Every contender's time of a product, and whether ours is right.
+
+    Raises:
+        SystemExit: ours is wrong.
+    """
+    x, y = operands(product)
+    out = aligned(product.rows * product.columns)
+    ours = team.call(number, [x, y, out, *(aligned(size // 4) for size in code.workspace_bytes)])
+    ours()
+    wanted = np.einsum(FORMS[product.form], x, y, optimize=True)
+    gap = float(np.abs(out.reshape(wanted.shape) - wanted).max() / np.abs(wanted).max())
+    if gap > 1e-5:
+        raise SystemExit(f"{product.name}: wrong by {gap:.1e}")
+    loop, work = team.peak()
+    times = in_turns({OURS: ours, **peers(product, x, y), PEAK: loop}, turns)
+    peak = work / min(times.pop(PEAK))
+    rates = {name: product.flops / median(seconds) for name, seconds in times.items()}
+    own = times.pop(OURS)
+    ratios = {
+        name: median(b / a for a, b in zip(own, seconds, strict=True)) for name, seconds in times.items()
+    }
+    return Measured(product, code.schedule, peak, rates, ratios)
+
+
+def kept(results: Path, runs: list[Measured]) -> Path:
+    """Keep the results; those of other products that a run of the same commit kept today stay."""
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
+    path = results / f"{date}-gemm.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = earlier.get("commit") == commit(REPOSITORY)
+    rows = {name: row for name, row in earlier["details"]["rows"].items()} if same else {}
+    rows |= {run.product.name: run.row() for run in runs}
+    figures = [Figure(**figure) for figure in earlier["figures"]] if same else []
+    own = {run.product.name for run in runs}
+    figures = [f for f in figures if f.section not in own] + [f for run in runs for f in run.figures()]
+    table = [HEAD_ROW, "|---" * (HEAD_ROW.count("|") - 1) + "|", *rows.values()]
+    details = {"threads": CORES, "rows": rows, "tables": {"GFLOP/s (our rate by theirs)": table}}
+    command = shlex.join(["python", "benchmarks/gemm.py", *sys.argv[1:]])
+    return keep(results, "gemm", command, figures, details, REPOSITORY)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="which; else all")
+    parser.add_argument("--only", default="", help="products whose name has this in it")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--results", type=Path, default=REPOSITORY / "benchmarks" / "results")
     parser.add_argument("--dry", action="store_true", help="keep no results")
@@ -158,45 +256,19 @@ def main() -> None:
     if library_of_xla() != EIGEN:
         raise SystemExit(f"XLA takes {library_of_xla()} for products here, not Eigen")
     target = kernel_target(load_profile("host"))
-    products = [product for name in given.cases or CASES for product in CASES[name]]
-    codes = []
-    for node in map(node_of, products):
-        assert node.body is not None
-        codes.append(schedule(node.attrs["kind"], node.body, target))
-    figures: list[Figure] = []
-    rows = ["| product | ours | " + " | ".join((OPENBLAS, EIGEN, MKL)) + " | of the peak |", "|---" * 6 + "|"]
+    products = [p for name in given.cases or CASES for p in CASES[name] if given.only in p.name]
+    codes = [code_of(product, target) for product in products]
+    runs: list[Measured] = []
+    print(HEAD_ROW)
     with tempfile.TemporaryDirectory(prefix="daypack-gemm-") as folder:
-        team = Team(codes, 3, target, CORES, Path(folder))
-        loop, work = team.peak()
-        for number, product in enumerate(products):
-            x, y = operands(product)
-            out = aligned(product.rows * product.columns)
-            spaces = [aligned(size // 4) for size in codes[number].workspace_bytes]
-            ours = team.call(number, [x, y, out, *spaces])
-            ours()
-            left, right = (x.T if product.form == "xᵀ·dy" else x), (y.T if product.form == "dy·Wᵀ" else y)
-            wanted = left @ right
-            gap = float(np.abs(out.reshape(wanted.shape) - wanted).max() / np.abs(wanted).max())
-            if gap > 1e-5:
-                raise SystemExit(f"{product.name}: wrong by {gap:.1e}")
-            times = in_turns({"ours": ours, **peers(product, x, y), PEAK: loop}, given.turns, product.flops)
-            peak = work / median(times.pop(PEAK))
-            rate = product.flops / median(times["ours"])
-            cells = [f"{rate / 1e9:.0f}"]
-            figures.append(Figure(product.name, "ours", rate, "FLOP/s"))
-            for name, seconds in times.items():
-                if name != "ours":
-                    ratio = median(b / a for a, b in zip(times["ours"], seconds, strict=True))
-                    figures.append(Figure(product.name, f"ours by {name}", ratio, "ratio"))
-                    cells.append(f"{product.flops / median(seconds) / 1e9:.0f} ({ratio:.2f})")
-            figures.append(Figure(product.name, "share of the measured peak", rate / peak, "ratio"))
-            rows.append(f"| {product.name} | {' | '.join(cells)} | {rate / peak:.2f} |")
-            print(rows[-1], codes[number].schedule, flush=True)
+        team = Team(codes, 2, target, CORES, Path(folder))
+        for number, (product, code) in enumerate(zip(products, codes, strict=True)):
+            runs.append(measured(product, team, number, code, given.turns))
+            print(runs[-1].row(), flush=True)
+    behind = [r.product.name for r in runs if min(r.ratios[OPENBLAS], r.ratios[EIGEN]) < 1]
+    print(f"behind OpenBLAS or Eigen: {', '.join(behind) or 'none'}")
     if not given.dry:
-        head = "GFLOP/s (our rate by theirs)"
-        details = {"threads": CORES, "tables": {head: rows}}
-        command = shlex.join(["python", "benchmarks/gemm.py", *sys.argv[1:]])
-        print(f"kept in {keep(given.results, 'gemm', command, figures, details, REPOSITORY)}")
+        print(f"kept in {kept(given.results, runs)}")
 
 
 if __name__ == "__main__":

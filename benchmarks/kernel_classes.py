@@ -15,6 +15,7 @@ import shlex
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {"lora": LORA, "full": FULL}
 WARM_STEPS = 2
 ARITHMETIC = ("gemm", "attention")
 """Classes that are bound by arithmetic."""
+SCATTER = "scatter"
 SHARE, OF_BANDWIDTH = 0.10, 0.70
 
 
@@ -75,13 +77,21 @@ def class_of(kernel: dict[str, Any]) -> str:
 
 
 def profiled(bundle: Path, steps: int) -> list[Kernel]:
-    """Every kernel's median seconds over `steps` steps."""
+    """Every kernel's median seconds over `steps` steps.
+
+    The parts of a table that is cut by rows each get all updates of the table, and drop those that fall into
+    another part: together the scatters of one source line move the rows once.
+    """
     events = list(api.run_bundle(bundle, steps=WARM_STEPS + steps, fresh=True, profile=True))[WARM_STEPS:]
     known = json.loads((bundle / "bundle.json").read_text())["kernels"]
+    timings = [[e.profile["kernels"][n] for e in events if e.profile] for n in range(len(known))]
+    sharers = Counter[str]()
+    for about, timed in zip(known, timings, strict=True):
+        sharers[about["source"]] += int(timed[-1]["calls"]) if class_of(about) == SCATTER else 0
     kernels: list[Kernel] = []
-    for number, about in enumerate(known):
-        timed = [event.profile["kernels"][number] for event in events if event.profile]
+    for about, timed in zip(known, timings, strict=True):
         calls = int(timed[-1]["calls"])
+        parts = sharers[about["source"]] if class_of(about) == SCATTER else 1
         kernels.append(
             Kernel(
                 about["name"],
@@ -89,7 +99,7 @@ def profiled(bundle: Path, steps: int) -> list[Kernel]:
                 about["source"],
                 calls,
                 statistics.median(float(entry["seconds"]) for entry in timed),
-                float(about["bytes"]) * calls,
+                float(about["bytes"]) * calls / parts,
                 float(about["flops"]) * calls,
             )
         )
@@ -162,7 +172,7 @@ def kernel_rows(kernels: Sequence[Kernel], peaks: Peaks, count: int = 20) -> lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="which; else all")
     parser.add_argument("--layers", type=int, default=12, help="fewer, to try the script out")
     parser.add_argument("--steps", type=int, default=7, help="counted steps")
