@@ -271,12 +271,14 @@ def run_bundle(
     fresh: bool = False,
     direct: bool = False,
     profile: bool = False,
+    public_key: Path | None = None,
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
     `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
     `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
     `direct` reads and writes flash past the system's cache, `profile` times every kernel.
+    With `public_key`, a file that `daypack keygen` made, only a bundle that this key signed is run.
 
     Raises:
         BundleError, MissingTool, Stopped, SpecError: as the engine reports.
@@ -285,7 +287,11 @@ def run_bundle(
 
     from daypack.runtime.engine_process import EngineArguments
     from daypack.runtime.launch import launcher
+    from daypack.runtime.signature import read_public_key, require_signature
 
+    signer = None if public_key is None else read_public_key(public_key)
+    if signer is not None:
+        require_signature(bundle, signer)
     if steps is None:
         steps = _steps_left(bundle, state, fresh)
         if steps == 0:
@@ -300,6 +306,7 @@ def run_bundle(
             fresh=fresh,
             direct=direct,
             profile=profile,
+            signer=signer,
         )
         yield from _steps(launcher(via).run(bundle, arguments), profile=profile)
 

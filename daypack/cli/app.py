@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import planning, printing, progress, report, simulate
+from daypack.cli import planning, printing, progress, report, simulate, trust
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 if TYPE_CHECKING:
@@ -151,6 +151,9 @@ app.command("layout", epilog=EPILOG)(planning.layout)
 app.command("report", epilog=EPILOG)(report.report)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("study", epilog=EPILOG)(simulate.study)
+app.command("keygen", epilog=EPILOG)(trust.keygen)
+app.command("sign", epilog=EPILOG)(trust.sign)
+app.command("verify", epilog=EPILOG)(trust.verify)
 
 
 @app.command(epilog=EPILOG)
@@ -171,6 +174,10 @@ def run(
     direct: Annotated[
         bool, typer.Option("--direct", help="Flash without the system's cache, for measurements.")
     ] = False,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", metavar="FILE", help="Run only what this key signed: KEY.pub."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train: run a bundle's engine, from where the saved state stands."""
@@ -185,6 +192,7 @@ def run(
         state=state,
         fresh=fresh,
         direct=direct,
+        public_key=public_key,
     )
     try:
         if as_json:

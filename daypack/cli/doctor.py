@@ -50,6 +50,7 @@ def _packages() -> list[Check]:
         ("apache-tvm", "compiling kernels"),
         ("ziglang", "building the engine"),
         ("safetensors", "checkpoints and state"),
+        ("cryptography", "signatures of bundles"),
         ("tokenizers", "text data with a tokenizer.json"),
     )
     return [

@@ -33,7 +33,7 @@ class Adb:
 
     def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
         bundle = bundle.absolute()
-        arch = check_before_start(bundle)
+        arch = check_before_start(bundle, arguments.signer)
         self._check_device(bundle, arch)
         remote = f"{REMOTE_ROOT}/{sha256_of(bundle / MANIFEST)[:16]}"
         data = self._push_bundle(bundle, arguments, remote)

@@ -28,11 +28,13 @@ MAIN = NATIVE / "src" / "main.c"
 #: target triple -> architecture as plans name it
 ARCH_OF_TRIPLE = {"x86_64-linux-musl": "x86_64", "aarch64-linux-musl": "aarch64"}
 
-#: The two builds of shim.zig; see src/sha256.c.
+#: The two builds of shim.zig; see src/sha256.c. That of signatures runs once and has one.
 _SHIM_CPUS = {
     "x86_64-linux-musl": {"plain": "baseline", "accelerated": "baseline+sha+avx2+ssse3+sse4_1"},
     "aarch64-linux-musl": {"plain": "baseline", "accelerated": "baseline+sha2"},
 }
+
+_SHIM_FLAGS = ("-fstrip", "-fsingle-threaded")
 
 _C_FLAGS = (
     "-std=c11",
@@ -194,8 +196,10 @@ def _compile_engine(
             "engine.o",
         )
         for name, cpu in _SHIM_CPUS[triple].items():
-            shim = ("-target", triple, f"-mcpu={cpu}", "-OReleaseFast", "-fstrip", "-fsingle-threaded")
+            shim = (*_SHIM_FLAGS, "-OReleaseFast", "-target", triple, f"-mcpu={cpu}")
             _zig(building, "build-obj", str(NATIVE / "shim.zig"), *shim, f"-femit-bin=sha256_{name}.o")
+        shim = (*_SHIM_FLAGS, "-OReleaseSmall", "-target", triple, "-mcpu=baseline")
+        _zig(building, "build-obj", str(NATIVE / "shim_signature.zig"), *shim, "-femit-bin=signature_shim.o")
         try:
             building.rename(directory)
         except OSError:
@@ -210,7 +214,7 @@ def _cache_root() -> Path:
 def _cache_key(triple: str, sources: Sequence[Path], extra_flags: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     headers = sorted((NATIVE / "include").glob("*.h")) + sorted((NATIVE / "src").glob("*.h"))
-    for path in [Path(__file__), *headers, *sources, NATIVE / "shim.zig"]:
+    for path in [Path(__file__), *headers, *sources, *sorted(NATIVE.glob("*.zig"))]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     digest.update(repr((triple, extra_flags, _zig_version())).encode())

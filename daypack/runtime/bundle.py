@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from daypack.runtime.plan_format import read_plan
 from daypack.runtime.state_file import check_state
 
 MANIFEST = "MANIFEST"
+SIGNATURE = "SIGNATURE"
 FIRST_LINE = "daypack-bundle 1"
 REQUIRED = ("bundle.json", "engine", "plan.bin", "state.safetensors", "weights.bin")
 
@@ -78,7 +81,7 @@ def write_manifest(directory: Path) -> tuple[FileEntry, ...]:
     """Write MANIFEST for every other file of the directory and return its entries, sorted by name."""
     entries: list[FileEntry] = []
     for path in sorted(directory.iterdir(), key=lambda path: path.name):
-        if path.name == MANIFEST:
+        if path.name in (MANIFEST, SIGNATURE):
             continue
         entry = FileEntry(path.name, path.stat().st_size, sha256_of(path))
         if _LINE.fullmatch(_format(entry)) is None:
@@ -92,27 +95,39 @@ def write_manifest(directory: Path) -> tuple[FileEntry, ...]:
 def read_manifest(directory: Path) -> tuple[FileEntry, ...]:
     """Parse MANIFEST strictly and insist that the directory has exactly its files, in their sizes."""
     path = directory / MANIFEST
+    if not path.exists():
+        raise BundleError(f"{path}: expected the manifest of a bundle, found none")
     try:
-        lines = path.read_bytes().decode("ascii").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_plain(path).decode("ascii").split("\n")
+    except UnicodeDecodeError as error:
         raise BundleError(f"{path}: expected the manifest of a bundle, found none: {error}") from error
     if lines[0] != FIRST_LINE or lines[-1] != "":
         raise BundleError(f"{path}: expected the first line {FIRST_LINE!r}, found {lines[0][:80]!r}")
     entries = [_parse(path, number, line) for number, line in enumerate(lines[1:-1], start=2)]
     names = [entry.name for entry in entries]
-    if names != sorted(set(names)) or MANIFEST in names:
+    if names != sorted(set(names)) or {MANIFEST, SIGNATURE} & set(names):
         raise BundleError(f"{path}: expected distinct names in ascending order, found {names}")
     for name in REQUIRED:
         if name not in names:
             raise BundleError(f"{path}: expected an entry for {name}, found none")
     for entry in entries:
         _check_size(directory, entry)
-    extra = sorted({child.name for child in directory.iterdir()} - set(names) - {MANIFEST})
+    extra = sorted({child.name for child in directory.iterdir()} - set(names) - {MANIFEST, SIGNATURE})
     if extra:
         raise BundleError(
             f"{directory}: expected only the files that MANIFEST lists, found also {', '.join(extra)}"
         )
     return tuple(entries)
+
+
+def read_plain(path: Path) -> bytes:
+    """The bytes of a file of a bundle that is no link and no device."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(file, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise BundleError(f"{path}: expected a readable file, found: {error.strerror}") from error
 
 
 def check_hashes(directory: Path, entries: Sequence[FileEntry]) -> None:
@@ -209,9 +224,18 @@ def _parse(path: Path, number: int, line: str) -> FileEntry:
 
 def _check_size(directory: Path, entry: FileEntry) -> None:
     path = directory / entry.name
-    if not path.is_file():
-        raise BundleError(f"{path}: expected the file that MANIFEST lists, found none; copy the bundle again")
-    found = path.stat().st_size
+    try:
+        status = path.lstat()
+    except OSError:
+        raise BundleError(
+            f"{path}: expected the file that MANIFEST lists, found none; copy the bundle again"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a link" if stat.S_ISLNK(status.st_mode) else "something else"
+        raise BundleError(
+            f"{path}: expected a file, found {kind}; copy the bundle with what its links point to"
+        )
+    found = status.st_size
     if found != entry.size_bytes:
         raise BundleError(
             f"{path}: expected {entry.size_bytes} bytes as MANIFEST says, found {found}; "

@@ -25,6 +25,7 @@ from daypack.errors import (
     Stopped,
 )
 from daypack.runtime.bundle import check_hashes, read_bundle_plan, read_manifest
+from daypack.runtime.signature import PublicKey, require_signature
 
 Event = dict[str, Any]
 
@@ -41,7 +42,8 @@ _ERRORS: dict[int, type[DaypackError]] = {
 class EngineArguments:
     """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
     CPUs. `direct` reads the weights past the system's cache, to measure cold storage; `audit_arena` counts
-    what of the arena was used (in the end event), which an emulator's own memory would hide.
+    what of the arena was used (in the end event), which an emulator's own memory would hide. Only a bundle
+    that `signer` signed is run, if it is given.
     """
 
     state: Path | None = None
@@ -53,6 +55,7 @@ class EngineArguments:
     profile: bool = False
     direct: bool = False
     audit_arena: bool = False
+    signer: PublicKey | None = None
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -63,6 +66,8 @@ class EngineArguments:
         for name, value in (("--data", data), ("--steps", self.steps), ("--threads", self.threads)):
             if value is not None:
                 words += [name, str(value)]
+        if self.signer is not None:
+            words += ["--require-signature", self.signer.hex]
         flags = (
             ("--fresh", self.fresh),
             ("--verify-only", self.verify_only),
@@ -73,11 +78,14 @@ class EngineArguments:
         return words + [name for name, given in flags if given]
 
 
-def check_before_start(bundle: Path) -> str:
+def check_before_start(bundle: Path, signer: PublicKey | None) -> str:
     """Check what the engine cannot check of itself: the manifest, the executable, the plan. Returns the arch.
 
-    The engine then hashes every file again, the weights included; here only what decides whether to start it.
+    With a `signer`, first that the manifest is signed by it: the engine is a file of the bundle too. The
+    engine then hashes every file again, the weights included; here only what decides whether to start it.
     """
+    if signer is not None:
+        require_signature(bundle, signer)
     entries = read_manifest(bundle)
     check_hashes(bundle, [entry for entry in entries if entry.name in ("engine", "plan.bin")])
     return read_bundle_plan(bundle).target_arch

@@ -39,7 +39,7 @@ class Local:
 
     def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
         bundle = bundle.absolute()
-        arch = check_before_start(bundle)
+        arch = check_before_start(bundle, arguments.signer)
         here = _ARCH_OF_MACHINE.get(platform.machine().lower(), platform.machine())
         if arch != here or sys.platform != "linux":
             others = "--via emulated or --via adb" if arch == "aarch64" else "--via local on such a machine"
@@ -58,7 +58,7 @@ class Emulated:
 
     def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
         bundle = bundle.absolute()
-        arch = check_before_start(bundle)
+        arch = check_before_start(bundle, arguments.signer)
         if arch != "aarch64":
             raise MissingTool(
                 f"{bundle}: expected a bundle for aarch64 to emulate, found one for {arch}; use --via local"

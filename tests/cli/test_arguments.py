@@ -15,7 +15,18 @@ from daypack.cli.app import EXIT_CODES
 from daypack.cli.progress import Bar
 from daypack.errors import ExitCode
 
-COMMANDS = ("compile", "run", "export", "merge", "inspect", "devices", "doctor")
+COMMANDS = (
+    "compile",
+    "run",
+    "export",
+    "merge",
+    "inspect",
+    "keygen",
+    "sign",
+    "verify",
+    "devices",
+    "doctor",
+)
 
 
 def test_the_version(command) -> None:

@@ -59,6 +59,7 @@ def test_the_defaults_arrive(command, api) -> None:
                 "state": None,
                 "fresh": False,
                 "direct": False,
+                "public_key": None,
             },
         )
     ]
@@ -66,7 +67,7 @@ def test_the_defaults_arrive(command, api) -> None:
 
 def test_the_options_arrive(command, api) -> None:
     options = ["--data", "d.txt", "--steps", 3, "--via", "emulated", "--threads", 4, "--state", "s"]
-    command("run", "b", *options, "--fresh", "--direct")
+    command("run", "b", *options, "--fresh", "--direct", "--public-key", "k.pub")
     assert api.calls[0][1] == {
         "bundle": Path("b"),
         "data": Path("d.txt"),
@@ -76,6 +77,7 @@ def test_the_options_arrive(command, api) -> None:
         "state": Path("s"),
         "fresh": True,
         "direct": True,
+        "public_key": Path("k.pub"),
     }
 
 

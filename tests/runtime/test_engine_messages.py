@@ -37,7 +37,7 @@ from daypack.runtime.plan_file import StateTensor
 USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
-    "[--profile] [--direct] [--audit-arena] [--tokenize FILE]"
+    "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -138,7 +138,65 @@ def long_path(make: Any, example: Any) -> Any:
     return without_bundle(make(), example, ["--bundle", "x" * 5000])
 
 
+@reaches(2, f"--require-signature: expected a public key of 64 digits 0-9 a-f, found '{'f' * 63}F'")
+def signer_in_upper_case(make: Any, example: Any) -> Any:
+    return make().run("--require-signature", "f" * 63 + "F")
+
+
 # ---- the manifest and its files
+
+
+@reaches(
+    4,
+    f"SIGNATURE: expected a signature of the bundle by the key {'07' * 32}, found none; get the bundle from "
+    "who holds that key, or sign it with `daypack sign`",
+)
+def unsigned_bundle(make: Any, example: Any) -> Any:
+    return make().run("--require-signature", "07" * 32)
+
+
+def signed(make: Any, key: str, text: str = "daypack-signature 1\ned25519 {key} {signature}\n") -> Any:
+    case = make()
+    (case.bundle / "SIGNATURE").write_text(text.format(key="07" * 32, signature="11" * 64))
+    return case.run("--require-signature", key)
+
+
+@reaches(
+    4,
+    "SIGNATURE: expected 'daypack-signature 1' and a line 'ed25519 <public key> <signature>', found other "
+    "bytes; sign the bundle again",
+)
+def signature_in_another_form(make: Any, example: Any) -> Any:
+    return signed(make, "07" * 32, "daypack-signature 1\n")
+
+
+@reaches(
+    4,
+    f"SIGNATURE: expected a signature by the key {'08' * 32}, found one by {'07' * 32}; get the bundle from "
+    "who holds the first, or require the other",
+)
+def signature_by_another_key(make: Any, example: Any) -> Any:
+    return signed(make, "08" * 32)
+
+
+@reaches(
+    4,
+    f"SIGNATURE: expected the signature of this MANIFEST by the key {'07' * 32}, found another: one of the "
+    "two files was changed after signing; copy the bundle again",
+)
+def signature_of_something_else(make: Any, example: Any) -> Any:
+    return signed(make, "07" * 32)
+
+
+@reaches(
+    4,
+    "{bundle}/plan.bin: expected a file, found a link; copy the bundle with what its links point to",
+)
+def link_for_a_file(make: Any, example: Any) -> Any:
+    case = make()
+    (case.bundle / "plan.bin").rename(case.bundle.parent / "plan.bin")
+    (case.bundle / "plan.bin").symlink_to("../plan.bin")
+    return case.run()
 
 
 @reaches(4, "{bundle}/MANIFEST: cannot open: No such file or directory")
@@ -359,7 +417,7 @@ def budget_too_small(make: Any, example: Any) -> Any:
 
 @reaches(
     2,
-    "--threads: expected at most 32, which is what the plan's budget of 4000000 bytes allows, found 64",
+    "--threads: expected at most {*}, which is what the plan's budget of 4000000 bytes allows, found 64",
 )
 def too_many_threads_for_the_budget(make: Any, example: Any) -> Any:
     return make(budget_bytes=4_000_000).run("--threads", "64")

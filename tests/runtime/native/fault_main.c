@@ -45,6 +45,7 @@ static bool has_feature(uint32_t feature) { return !fails("has_feature") && real
 static bool stop_requested(void) { return fails("stop_requested") || real->stop_requested(); }
 static uint64_t peak_rss_bytes(void) { return fails("peak_rss_bytes") ? 0 : real->peak_rss_bytes(); }
 static int open_read(const char *path) { return fails("open_read") ? -EIO : real->open_read(path); }
+static int open_plain(const char *path) { return fails("open_read") ? -EIO : real->open_plain(path); }
 static int open_direct(const char *path) { return fails("open_direct") ? -EINVAL : real->open_direct(path); }
 static int open_update(const char *path) { return fails("open_update") ? -EROFS : real->open_update(path); }
 static int open_write_direct(const char *path) {
@@ -103,6 +104,7 @@ int main(int argument_count, char **arguments) {
   platform.stop_requested = stop_requested;
   platform.peak_rss_bytes = peak_rss_bytes;
   platform.open_read = open_read;
+  platform.open_plain = open_plain;
   platform.open_direct = open_direct;
   platform.open_update = open_update;
   platform.open_write_direct = open_write_direct;

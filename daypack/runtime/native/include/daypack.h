@@ -62,6 +62,7 @@ typedef struct {
   uint64_t (*peak_rss_bytes)(void);
 
   int (*open_read)(const char *path);
+  int (*open_plain)(const char *path); /* -ELOOP for a link; does not wait for a pipe's other end */
   int (*open_direct)(const char *path); /* past the system's cache: read_at then takes pages only */
   int (*open_update)(const char *path); /* to write and to read; created with mode 0600, kept where it exists */
   int (*open_write_direct)(const char *path); /* an existing file, past the system's cache: pages only */

@@ -23,11 +23,19 @@ daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char 
   daypack_code joined = directory == NULL ? daypack_join(&engine->error, path, name, "", "")
                                           : daypack_join(&engine->error, path, directory, "/", name);
   if (joined != DAYPACK_OK) return joined;
-  *file = platform->open_read(path);
-  if (*file < 0) return daypack_fail(&engine->error, code, "%s: cannot open: %s", path, strerror(-*file));
-  int64_t size = platform->file_bytes(*file);
+  *file = directory == NULL ? platform->open_read(path) : platform->open_plain(path);
+  return daypack_check_opened(engine, code, path, *file, size_bytes);
+}
+
+daypack_code daypack_check_opened(daypack_engine *engine, daypack_code code, const char *path, int file,
+                                  uint64_t *size_bytes) {
+  if (file == -ELOOP)
+    return daypack_fail(&engine->error, code,
+                        "%s: expected a file, found a link; copy the bundle with what its links point to", path);
+  if (file < 0) return daypack_fail(&engine->error, code, "%s: cannot open: %s", path, strerror(-file));
+  int64_t size = engine->platform->file_bytes(file);
   if (size < 0) {
-    (void)platform->close(*file);
+    (void)engine->platform->close(file);
     return daypack_fail(&engine->error, code, "%s: expected a readable file, found: %s", path, strerror((int)-size));
   }
   *size_bytes = (uint64_t)size;

@@ -14,6 +14,8 @@ enum {
   DAYPACK_LINE_BYTES = 8192,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
+  DAYPACK_DIGEST_BYTES = 32,
+  DAYPACK_KEY_BYTES = 32,
   DAYPACK_ROWS_OPERANDS = sizeof(daypack_plan_rows) / sizeof(uint64_t),
 };
 
@@ -37,6 +39,8 @@ typedef struct {
   bool profile;
   bool direct;      /* weights past the system's cache, for measurements */
   bool audit_arena; /* count at the end what of the arena was used */
+  bool require_signature;
+  uint8_t signer[DAYPACK_KEY_BYTES]; /* the Ed25519 key whose signature is required */
 } daypack_options;
 
 /* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -126,9 +130,13 @@ DAYPACK_MUST_CHECK daypack_code daypack_parse_options(daypack_options *options, 
 /* files.c: paths, whole reads and writes over the platform's partial ones */
 DAYPACK_MUST_CHECK daypack_code daypack_join(daypack_error *error, char path[DAYPACK_PATH_BYTES], const char *first,
                                              const char *between, const char *second);
-/* `directory` may be NULL: then `name` is the whole path. A failure has the given code. */
+/* `directory` may be NULL: then `name` is the whole path, else the file must be no link. A failure has the given
+ * code. */
 DAYPACK_MUST_CHECK daypack_code daypack_open(daypack_engine *engine, daypack_code code, const char *directory,
                                              const char *name, int *file, uint64_t *size_bytes);
+/* What opening gave, a file or a negative errno: its size, or the failure; the file is closed then. */
+DAYPACK_MUST_CHECK daypack_code daypack_check_opened(daypack_engine *engine, daypack_code code, const char *path,
+                                                     int file, uint64_t *size_bytes);
 DAYPACK_MUST_CHECK daypack_code daypack_read_exactly(daypack_engine *engine, int file, const char *name, void *data,
                                                      uint64_t size_bytes, uint64_t offset_bytes);
 /* 0 or a negative errno. To standard output and error. */
@@ -152,6 +160,15 @@ DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_error *error, bool und
                                                   const daypack_range *rest, int64_t result);
 /* For files that are read in pieces, one at a time. */
 extern uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+
+/* hex.c: lower-case digits */
+/* `count` bytes from the front of `text`; what is behind them, or NULL where there are not as many digits. */
+const char *daypack_parse_hex(const char *text, uint8_t *bytes, size_t count);
+/* `text` has room for 2 * count + 1 characters. */
+void daypack_to_hex(const uint8_t *bytes, size_t count, char *text);
+
+/* signature.c: of the manifest's text, where the command line requires one */
+DAYPACK_MUST_CHECK daypack_code daypack_check_signature(daypack_engine *engine, const char *text, size_t size_bytes);
 
 /* manifest.c */
 DAYPACK_MUST_CHECK daypack_code daypack_verify_manifest(daypack_engine *engine);

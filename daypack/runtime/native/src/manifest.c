@@ -7,36 +7,26 @@
 
 static const char FIRST_LINE[] = "daypack-bundle 1\n";
 static const char *const REQUIRED[] = {"bundle.json", "engine", "plan.bin", "state.safetensors", "weights.bin"};
-enum { REQUIRED_COUNT = sizeof REQUIRED / sizeof REQUIRED[0], NAME_BYTES = 128, DIGEST_BYTES = 32 };
+enum { REQUIRED_COUNT = sizeof REQUIRED / sizeof REQUIRED[0], NAME_BYTES = 128 };
 
 typedef struct {
-  uint8_t digest[DIGEST_BYTES];
+  uint8_t digest[DAYPACK_DIGEST_BYTES];
   uint64_t size_bytes;
   char name[NAME_BYTES];
 } entry;
 
 static char text[DAYPACK_MANIFEST_BYTES];
 
-static int hex_value(char digit) {
-  if (digit >= '0' && digit <= '9') return digit - '0';
-  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-  return -1;
-}
-
 static bool is_name_character(char character) {
   return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
          (character >= '0' && character <= '9') || character == '.' || character == '_' || character == '-';
 }
 
-static bool parse_digest(const char **cursor, uint8_t digest[DIGEST_BYTES]) {
-  for (size_t index = 0; index < DIGEST_BYTES; index++) {
-    int high = hex_value((*cursor)[0]);
-    int low = high < 0 ? -1 : hex_value((*cursor)[1]);
-    if (low < 0) return false;
-    digest[index] = (uint8_t)(high * 16 + low);
-    *cursor += 2;
-  }
-  return *(*cursor)++ == ' ';
+static bool parse_digest(const char **cursor, uint8_t digest[DAYPACK_DIGEST_BYTES]) {
+  const char *next = daypack_parse_hex(*cursor, digest, DAYPACK_DIGEST_BYTES);
+  if (next == NULL) return false;
+  *cursor = next + 1;
+  return *next == ' ';
 }
 
 static bool parse_size(const char **cursor, uint64_t *size_bytes) {
@@ -51,11 +41,13 @@ static bool parse_size(const char **cursor, uint64_t *size_bytes) {
   return *(*cursor)++ == ' ' && canonical;
 }
 
+static bool is_reserved(const char *name) { return strcmp(name, "MANIFEST") == 0 || strcmp(name, "SIGNATURE") == 0; }
+
 static bool parse_name(const char **cursor, char name[NAME_BYTES]) {
   size_t length = 0;
   while (is_name_character(**cursor) && length < NAME_BYTES - 1) name[length++] = *(*cursor)++;
   name[length] = '\0';
-  return length > 0 && *(*cursor)++ == '\n' && name[0] != '.' && strcmp(name, "MANIFEST") != 0;
+  return length > 0 && *(*cursor)++ == '\n' && name[0] != '.' && !is_reserved(name);
 }
 
 /* The text ends with '\0', which no parser steps over: each stops at the first character it does not know. */
@@ -64,15 +56,7 @@ static bool parse_entry(const char **cursor, entry *found) {
          parse_name(cursor, found->name);
 }
 
-static void to_hex(const uint8_t digest[DIGEST_BYTES], char hex[2 * DIGEST_BYTES + 1]) {
-  for (size_t index = 0; index < DIGEST_BYTES; index++) {
-    hex[2 * index] = "0123456789abcdef"[digest[index] >> 4];
-    hex[2 * index + 1] = "0123456789abcdef"[digest[index] & 15];
-  }
-  hex[2 * DIGEST_BYTES] = '\0';
-}
-
-static daypack_code hash_file(daypack_engine *engine, int file, const entry *listed, uint8_t digest[DIGEST_BYTES]) {
+static daypack_code hash_file(daypack_engine *engine, int file, const entry *listed, uint8_t digest[DAYPACK_DIGEST_BYTES]) {
   const daypack_sha256_functions *sha256 = daypack_choose_sha256(engine->platform);
   daypack_sha256 state;
   sha256->init(&state);
@@ -93,7 +77,7 @@ static daypack_code hash_file(daypack_engine *engine, int file, const entry *lis
 static daypack_code check_file(daypack_engine *engine, const entry *listed) {
   int file = -1;
   uint64_t size_bytes = 0;
-  uint8_t digest[DIGEST_BYTES];
+  uint8_t digest[DAYPACK_DIGEST_BYTES];
   daypack_code code =
       daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, listed->name, &file, &size_bytes);
   if (code != DAYPACK_OK) return code;
@@ -106,11 +90,11 @@ static daypack_code check_file(daypack_engine *engine, const entry *listed) {
   code = hash_file(engine, file, listed, digest);
   (void)engine->platform->close(file);
   if (code != DAYPACK_OK) return code;
-  if (memcmp(digest, listed->digest, DIGEST_BYTES) != 0) {
-    char expected[2 * DIGEST_BYTES + 1];
-    char found[2 * DIGEST_BYTES + 1];
-    to_hex(listed->digest, expected);
-    to_hex(digest, found);
+  if (memcmp(digest, listed->digest, DAYPACK_DIGEST_BYTES) != 0) {
+    char expected[2 * DAYPACK_DIGEST_BYTES + 1];
+    char found[2 * DAYPACK_DIGEST_BYTES + 1];
+    daypack_to_hex(listed->digest, DAYPACK_DIGEST_BYTES, expected);
+    daypack_to_hex(digest, DAYPACK_DIGEST_BYTES, found);
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
                         "%s: expected SHA-256 %s as MANIFEST says, found %s; copy the bundle again", listed->name,
                         expected, found);
@@ -135,7 +119,7 @@ static daypack_code read_text(daypack_engine *engine) {
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
                         "MANIFEST: expected the first line 'daypack-bundle 1', found another: not a bundle, or one of "
                         "another version");
-  return DAYPACK_OK;
+  return daypack_check_signature(engine, text, (size_t)size_bytes);
 }
 
 daypack_code daypack_verify_manifest(daypack_engine *engine) {

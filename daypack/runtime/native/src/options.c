@@ -5,7 +5,7 @@
 
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
-  "[--profile] [--direct] [--audit-arena] [--tokenize FILE]"
+  "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY]"
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -22,6 +22,15 @@ static daypack_code parse_count(daypack_error *error, const char *name, const ch
   return DAYPACK_OK;
 }
 
+static daypack_code parse_signer(daypack_options *options, daypack_error *error, const char *text) {
+  const char *end = daypack_parse_hex(text, options->signer, DAYPACK_KEY_BYTES);
+  if (end == NULL || *end != '\0')
+    return daypack_fail(error, DAYPACK_BAD_INPUT,
+                        "--require-signature: expected a public key of 64 digits 0-9 a-f, found '%.80s'", text);
+  options->require_signature = true;
+  return DAYPACK_OK;
+}
+
 static daypack_code parse_valued(daypack_options *options, daypack_error *error, const char *name,
                                  char *value) {
   uint64_t count = 0;
@@ -34,6 +43,8 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     options->data = value;
   } else if (strcmp(name, "--tokenize") == 0) {
     options->tokenize = value;
+  } else if (strcmp(name, "--require-signature") == 0) {
+    return parse_signer(options, error, value);
   } else if (strcmp(name, "--steps") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->steps);
   } else {
@@ -46,7 +57,8 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
 
 static bool takes_value(const char *name) {
   return strcmp(name, "--bundle") == 0 || strcmp(name, "--state") == 0 || strcmp(name, "--data") == 0 ||
-         strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0;
+         strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0 ||
+         strcmp(name, "--require-signature") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */

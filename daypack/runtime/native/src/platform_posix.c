@@ -56,6 +56,11 @@ static int result_of(int result) { return result < 0 ? -errno : result; }
 
 static int open_read(const char *path) { return result_of(open(path, O_RDONLY | O_CLOEXEC)); }
 
+/* Without O_NONBLOCK the opening of a pipe would wait for its other end. */
+static int open_plain(const char *path) {
+  return result_of(open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+}
+
 static int open_direct(const char *path) { return result_of(open(path, O_RDONLY | O_DIRECT | O_CLOEXEC)); }
 
 static int open_update(const char *path) {
@@ -157,6 +162,7 @@ static const daypack_platform platform = {
     .stop_requested = stop_requested,
     .peak_rss_bytes = peak_rss_bytes,
     .open_read = open_read,
+    .open_plain = open_plain,
     .open_direct = open_direct,
     .open_update = open_update,
     .open_write_direct = open_write_direct,
