@@ -261,7 +261,7 @@ def main() -> None:
     runs: list[Measured] = []
     print(HEAD_ROW)
     with tempfile.TemporaryDirectory(prefix="daypack-gemm-") as folder:
-        team = Team(codes, 2, target, CORES, Path(folder))
+        team = Team(codes, 3, target, CORES, Path(folder))
         for number, (product, code) in enumerate(zip(products, codes, strict=True)):
             runs.append(measured(product, team, number, code, given.turns))
             print(runs[-1].row(), flush=True)

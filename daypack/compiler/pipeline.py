@@ -18,6 +18,7 @@ from daypack.compiler.graph import StepGraph
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.kernels.cache import KernelCache, default_folder
 from daypack.compiler.kernels.target import KernelTarget
+from daypack.compiler.kernels.tuning import Tuning
 from daypack.compiler.means import Means
 from daypack.compiler.passes.canonicalize import canonicalize
 from daypack.compiler.passes.cse import cse
@@ -111,7 +112,7 @@ def optimize_step(
     return optimize(micro), optimize(update)
 
 
-def kernel_target(profile: Profile) -> KernelTarget:
+def kernel_target(profile: Profile, tuning: Tuning | None = None) -> KernelTarget:
     """What the schedules need of a profile."""
     return KernelTarget(
         profile.llvm_triple,
@@ -121,11 +122,16 @@ def kernel_target(profile: Profile) -> KernelTarget:
         profile.vector_registers,
         profile.l1d_bytes,
         profile.l2_bytes,
+        tuning or Tuning(),
     )
 
 
 def assemble_step(
-    step: TrainStep, profile: Profile, means: Means, tell: OnStage = _quiet
+    step: TrainStep,
+    profile: Profile,
+    means: Means,
+    tell: OnStage = _quiet,
+    tuning: Tuning | None = None,
 ) -> tuple[Window, KernelTable]:
     """Trace to what is planned: the window, and the kernels that its calls name."""
     tell("trace", 0.0)
@@ -133,7 +139,7 @@ def assemble_step(
     tell("optimize", 0.1)
     micro, update = optimize_step(micro, update, cut_rows=means.cut_rows)
     tell("schedule", 0.2)
-    table = KernelTable(kernel_target(profile))
+    table = KernelTable(kernel_target(profile, tuning))
     return assemble(step, micro, update, table), table
 
 
@@ -141,7 +147,7 @@ def problem_of_step(
     step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
 ) -> Problem:
     """What a planner sees of a step, in seconds: trace to projection, from shapes alone."""
-    window, table = assemble_step(step, profile, options.means, on_stage or _quiet)
+    window, table = assemble_step(step, profile, options.means, on_stage or _quiet, options.tuning)
     return project_window(window, table, profile, options).problem
 
 
@@ -150,7 +156,7 @@ def plan_step(
 ) -> Planned:
     """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
     tell = on_stage or _quiet
-    window, table = assemble_step(step, profile, options.means, tell)
+    window, table = assemble_step(step, profile, options.means, tell, options.tuning)
     tell("plan", 0.3)
     return plan_window(step, window, table, profile, options)
 

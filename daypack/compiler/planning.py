@@ -10,6 +10,7 @@ from pathlib import Path
 from daypack.compiler.apply import Applied, apply_plan
 from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.kernels.tuning import Tuning
 from daypack.compiler.means import Means
 from daypack.compiler.orders import layer_major
 from daypack.compiler.project import Projection, padded, project
@@ -58,6 +59,7 @@ class Options:
     as seldom as every `latest_save` where a limit on written bytes asks for it. `threads`: those the memory
     account counts. `dump_problem`: a file for the planning problem. `plan_seconds`: what a search may take.
     `means`: what may be used to keep the budgets. `cache`: whether compiled kernels are kept and reused.
+    `tuning`: measured tilings of matrix products.
     """
 
     memory_bytes: int | None = None
@@ -70,6 +72,7 @@ class Options:
     plan_seconds: float = PLAN_SECONDS
     means: Means = field(default_factory=Means)
     cache: bool = True
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 @dataclass(frozen=True, slots=True)

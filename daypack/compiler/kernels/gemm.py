@@ -2,14 +2,12 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownLambdaType=false, reportArgumentType=false
 """Matrix products: one register-tiled schedule for every contraction of a step.
 
-A tile of the grid is (batch, block of rows, panel of columns). It packs its panel of the right operand into
-scratch
-(depth × width, contiguous), then for each group of `tile_rows` rows accumulates a register tile over the
-whole depth
-and stores it through the epilogue. The left operand is read in place where its rows are affine in (m, k);
-else it is
-packed first. Each output has one accumulator that adds products in ascending k: depth blocks only decide
-when it rests in memory, never the order, so blocking, tiles and threads leave the bits alone.
+A tile of the grid is (batch, block of rows, panel of columns). It packs its panel of the right operand
+into scratch (depth × width, contiguous), then for each group of `mr` rows accumulates a register tile over
+the whole depth and stores it through the epilogue. The left operand is read in place where its rows are
+affine in (m, k); else it is packed first. Each output has one accumulator that adds products in ascending k:
+depth blocks only decide when it rests in memory, never the order, so blocking, tiles and threads leave the
+bits alone.
 
 Structure after Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008), without
 their packing of the left operand where it is not needed.
@@ -36,47 +34,10 @@ from daypack.compiler.kernels.loops import (
     scratch_buffer,
     sequence,
 )
+from daypack.compiler.kernels.packing import Packer, Probe
 from daypack.compiler.kernels.target import KernelTarget
+from daypack.compiler.kernels.tiling import Size, Tiling, choose_tiling
 from daypack.errors import NoKernel
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """The sizes a schedule is made of; all in elements."""
-
-    mr: int  # rows of the register tile
-    vectors: int  # vectors a row of it
-    lanes: int
-    depth: int  # block of the reduction
-    block: int  # rows a grid tile walks
-    unroll: int  # steps of the reduction written out in the inner loop
-    private: bool  # the left operand is packed a grid tile at a time, in scratch
-
-    @property
-    def nr(self) -> int:
-        return self.vectors * self.lanes
-
-
-def choose_tiling(g: Geometry, target: KernelTarget, direct: bool) -> Tiling:
-    """Panels as wide as the registers hold, depth blocks that keep a panel in half the L2 cache, at least
-    8 tiles.
-    """
-    lanes, unroll = target.lanes, target.unroll
-    vectors = max(1, min(target.tile_vectors, _ceil(g.columns, lanes)))
-    mr = min(target.tile_rows, max(1, g.rows))
-    limit = max(unroll, target.l2_bytes // 2 // (4 * vectors * lanes) // unroll * unroll)
-    depth = g.depth if g.depth <= limit else _ceil(_ceil(g.depth, _ceil(g.depth, limit)), unroll) * unroll
-    panels = _ceil(g.columns, vectors * lanes) * g.batch
-    groups = _ceil(g.rows, mr)
-    private = not direct and panels <= 2 * g.batch
-    wanted = _ceil(groups, max(1, _ceil(8, panels)))
-    rows = min(wanted, 8) if private else wanted
-    return Tiling(mr, vectors, lanes, depth, max(1, rows) * mr, unroll, private)
-
-
-def _ceil(a: int, b: int) -> int:
-    """a/b rounded up."""
-    return -(-a // b)
 
 
 def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
@@ -95,7 +56,8 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     outputs = [program.argument(out.value, f"out{number}") for number, out in enumerate(body.outputs)]
     g = geometry(node, program.arithmetic)
     strides = _affine(program, g)
-    tiling = choose_tiling(g, target, strides is not None)
+    size = Size(g.batch, g.rows, g.columns, g.depth, strides is not None)
+    tiling = choose_tiling(size, target)
     phases: list[PhaseCode] = []
     workspace: tuple[int, ...] = ()
     packed = None
@@ -107,9 +69,7 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
         phases.append(_pack_left(program, g, tiling, packed))
     product = _Product(program, node, g, tiling, strides, packed, outputs)
     phases.append(product.phase())
-    schedule = (
-        f"gemm {g.batch}x{g.rows}x{g.columns}x{g.depth} tile {tiling.mr}x{tiling.nr} depth {tiling.depth}"
-    )
+    schedule = f"gemm {size.name}, {tiling.name}"
     return KernelCode(
         tuple(phases), workspace, product.scratch_elements * 4, in_place=True, schedule=schedule
     )
@@ -146,10 +106,9 @@ def _affine(program: Program, g: Geometry) -> tuple[Any, int, int] | None:
 
 def _left_load(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> tuple[Any, Ix] | None:
     """(buffer, offset) when an element of the left operand is one plain load."""
-    loads: list[tuple[Any, Ix]] = []
-    probe = _Probe(program, loads)
+    probe = Probe(program)
     g.left(probe, b, m, k)
-    return loads[0] if len(loads) == 1 and len(probe.statements) == 1 else None
+    return probe.loads[0] if len(probe.loads) == 1 and len(probe.statements) == 1 else None
 
 
 def _left_offset(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> Ix:
@@ -157,42 +116,15 @@ def _left_offset(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> Ix:
     return found[1] if found else Ix(0)
 
 
-class _Probe(Scope):
-    """A scope that notes the loads an element needs instead of emitting code for them."""
-
-    def __init__(self, program: Program, loads: list[tuple[Any, Ix]]) -> None:
-        super().__init__(program)
-        self._loads = loads
-
-    def load(self, buffer: Any, offset: Ix, dtype: str) -> Any:
-        self._loads.append((buffer, offset))
-        return super().load(buffer, offset, dtype)
-
-
 def _pack_left(program: Program, g: Geometry, t: Tiling, packed: Any) -> PhaseCode:
-    """The left operand as (batch, group of rows, depth, rows of the group), rows past the end repeating
-    the last.
-    """
+    """The left operand as (batch, group of rows, depth, rows of the group)."""
     groups = -(-g.rows // t.mr)
     phase = Phase(program, g.batch * groups)
     b = program.arithmetic.div(phase.tile, groups)
     group = program.arithmetic.mod(phase.tile, groups)
     base = phase.tile * (t.mr * g.depth)
-    _pack_group(phase.scope, program, g, t, b, group * t.mr, packed, base)
+    Packer(program, g, t).group(phase.scope, packed, (b, group * t.mr), base)
     return PhaseCode(phase.finish(), phase.tiles)
-
-
-def _pack_group(
-    scope: Scope, program: Program, g: Geometry, t: Tiling, b: Ix, row: Ix, packed: Any, base: Ix
-) -> None:
-    k = program.loop_variable("k", g.depth)
-    over_k = scope.inside(k)
-    i = program.loop_variable("i", t.mr)
-    inner = over_k.inside(i)
-    at = Ix(tirx.min((row + i).tir(), tirx.const(g.rows - 1, "int32")), (row + i).deps)
-    inner.store(packed, base + k * t.mr + i, g.left(inner, b, at, k), "float32")
-    over_k.statements.append(loop(i, t.mr, inner.statements))
-    scope.statements.append(loop(k, g.depth, over_k.statements))
 
 
 @dataclass(slots=True)
@@ -263,36 +195,18 @@ class _Product:
         group = self.program.loop_variable("p", groups)
         inner = scope.inside(group)
         base = group * (self.t.mr * self.g.depth) + self.panel_elements
-        _pack_group(
-            inner, self.program, self.g, self.t, b, first_row + group * self.t.mr, self.scratch[1], base
-        )
+        row = first_row + group * self.t.mr
+        Packer(self.program, self.g, self.t).group(inner, self.scratch[1], (b, row), base)
         scope.statements.append(loop(group, groups, inner.statements))
 
     def _pack_right(self, scope: Scope, b: Ix, panel: Ix, start: int, depth: int) -> None:
-        """scratch[k, j] = right[start + k, panel·nr + j]; columns past the end are zero."""
-        g, t, program = self.g, self.t, self.program
-        rest = g.columns % t.nr
-
-        def pack(outer: Scope, width: int) -> None:
-            k = program.loop_variable("k", depth)
-            over_k = outer.inside(k)
-
-            def element(inner: Scope, column: Ix, _: Any) -> None:
-                expr = g.right(inner, b, k + start, panel * t.nr + column)
-                inner.store(self.scratch[1], k * t.nr + column, expr, "float32")
-
-            across(over_k, width, t.lanes, element)
-            if width < t.nr:
-                self._zero(over_k, k, width)
-            outer.statements.append(loop(k, depth, over_k.statements))
-
-        self._full_or_last(scope, panel, rest, pack)
-
-    def _zero(self, scope: Scope, k: Ix, width: int) -> None:
-        j = self.program.loop_variable("z", self.t.nr - width)
-        inner = scope.inside(j)
-        inner.store(self.scratch[1], k * self.t.nr + j + width, tirx.const(0.0, "float32"), "float32")
-        scope.statements.append(loop(j, self.t.nr - width, inner.statements))
+        packer, to = Packer(self.program, self.g, self.t), self.scratch[1]
+        self._full_or_last(
+            scope,
+            panel,
+            self.g.columns % self.t.nr,
+            lambda outer, width: packer.panel(outer, to, (b, panel), start, depth, width),
+        )
 
     def _full_or_last(self, scope: Scope, panel: Ix, rest: int, emit: Any) -> None:
         """`emit(scope, width)` for whole panels and, where the last is narrower, for it."""

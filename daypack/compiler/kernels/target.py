@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from daypack.compiler.kernels.tuning import Tuning
+
 
 @dataclass(frozen=True, slots=True)
 class KernelTarget:
@@ -16,6 +18,7 @@ class KernelTarget:
     registers: int
     l1_bytes: int
     l2_bytes: int
+    tuning: Tuning = Tuning()
 
     @property
     def lanes(self) -> int:
@@ -23,14 +26,15 @@ class KernelTarget:
         return self.vector_bits // 32
 
     @property
-    def tile_rows(self) -> int:
-        """Rows of the register tile of a matrix product."""
-        return 8 if self.registers >= 32 else 4
+    def register_tiles(self) -> tuple[tuple[int, int], ...]:
+        """(rows, vectors a row) of the register tiles of a matrix product.
 
-    @property
-    def tile_vectors(self) -> int:
-        """Vectors a row of the register tile: with 8 rows, 24 of 32 registers accumulate."""
-        return 3
+        24 of 32 registers accumulate, or 12 of 16: enough to hide a multiply-add's latency, with room for
+        a row of the right operand. One vector of 512 bits more a row suits widths that 48 does not divide.
+        """
+        if self.registers < 32:
+            return ((4, 3),)
+        return ((8, 3), (6, 4)) if self.vector_bits >= 512 else ((8, 3),)
 
     @property
     def unroll(self) -> int:
