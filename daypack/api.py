@@ -498,7 +498,7 @@ def _trained(bundle: Path, state: Path | None) -> _Trained:
     from daypack.models.checkpoint import Checkpoint, tensors_of
     from daypack.runtime.bundle import read_bundle
     from daypack.runtime.engine_process import EngineArguments
-    from daypack.runtime.state_file import NAME, check_state
+    from daypack.runtime.state_file import NAME, check_blocks, check_state, state_layout
 
     found = read_bundle(bundle)
     model, spec = found.description.get("model"), found.description.get("spec")
@@ -514,6 +514,7 @@ def _trained(bundle: Path, state: Path | None) -> _Trained:
             )
         saved = bundle / NAME
     check_state(saved, found.plan.state, found.plan.state_id)
+    check_blocks(saved, state_layout(found.plan.state, found.plan.state_id))
     names = tensors_of(saved)
     arrays = {name: names[name] for name in names if not name.startswith(_NOT_PARAMETERS)}
     return _Trained(cast("dict[str, Any]", model), spec, Checkpoint(arrays), _steps_done(saved))

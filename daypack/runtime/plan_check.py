@@ -7,7 +7,7 @@ message at the place of the mistake. Every failure is a `BundleError` that names
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from daypack.errors import BundleError
@@ -142,6 +142,7 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
 
 def _check_transfers(plan: PlanFile, layout: StateLayout) -> None:
     """Fetches, stores and waits of a step: their files, ranges and numbers."""
+    records = set(_records(plan, layout))
     stores = [i for i in plan.steps if isinstance(i, Store)]
     swap_bytes = max(
         (i.file_offset_bytes + i.size_bytes for i in stores if i.file is FileKind.SWAP), default=0
@@ -173,7 +174,18 @@ def _check_transfers(plan: PlanFile, layout: StateLayout) -> None:
             _refuse("save_steps", "1 where a step reads or writes the state's file", str(plan.save_steps))
         if offset < low or size < 1 or offset + size > high:
             _refuse(f"{where} file bytes", f"within [{low}, {high})", f"[{offset}, {offset + size})")
+        if file is FileKind.NEXT and isinstance(instruction, Store) and (offset, size) not in records:
+            _refuse(f"{where} file bytes", "one whole piece of the state", f"[{offset}, {offset + size})")
         _check_range(plan, where, place, size)
+
+
+def _records(plan: PlanFile, layout: StateLayout) -> Iterator[tuple[int, int]]:
+    """(offset in the state's file, size) of each piece."""
+    for tensor, start in zip(plan.state, layout.offsets_bytes, strict=True):
+        offset = start
+        for piece in tensor.pieces:
+            yield offset, piece.size_bytes
+            offset += piece.size_bytes
 
 
 def _check_pieces(plan: PlanFile, tensor: StateTensor) -> None:

@@ -552,6 +552,35 @@ def read_only_state_directory(make: Any, example: Any) -> Any:
     return make(variant="faulty").run(env={"FAULT": "open_update:1"})
 
 
+@reaches(6, "{state}/..: cannot write out the directory: I/O error; give --state another")
+def directory_that_cannot_be_synced(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run(env={"FAULT": "sync:1"})
+
+
+@reaches(5, "memory: expected 3 checksums of the state, found less")
+def no_memory_for_checksums(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run("--threads", "2", env={"FAULT": "map:3"})
+
+
+@reaches(6, "stopped by a signal while the state was checked")
+def stop_while_checking_the_state(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty"), "stop_requested")
+
+
+@reaches(
+    4,
+    "{state}/state.safetensors: block 0: expected CRC-32 {*}, found {*}: the file is damaged; copy it again, "
+    "or use --fresh to start again",
+)
+def damaged_state(make: Any, example: Any) -> Any:
+    case = make()
+    case.run("--steps", "1")
+    data = bytearray(case.state.read_bytes())
+    data[-5] ^= 1
+    case.state.write_bytes(data)
+    return case.run("--steps", "1")
+
+
 @reaches(2, "{state}: another run is using this state directory; give --state another")
 def locked_state_directory(make: Any, example: Any) -> Any:
     case = make()

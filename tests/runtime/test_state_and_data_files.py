@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file
 from daypack.errors import BundleError, SpecError
 from daypack.runtime.data_file import read_data, record_bytes, write_data
 from daypack.runtime.plan_file import BatchInput, StateTensor
-from daypack.runtime.state_file import check_state, state_layout, write_state
+from daypack.runtime.state_file import check_blocks, check_state, state_layout, write_state
 
 TENSORS = (
     StateTensor("transformer.h.0.attn.c_attn.weight", "F32", (3, 5), 0),
@@ -41,8 +42,29 @@ def test_the_safetensors_library_opens_a_state(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded[name], array)
         assert loaded[name].dtype == array.dtype and loaded[name].shape == array.shape
     with safe_open(path, "numpy") as file:
-        assert file.metadata() == {"daypack": "state 1"}
+        journal = f"{0:064x}{zlib.crc32(path.read_bytes()[-state_data_bytes() :]):08x}"
+        journal += f"{zlib.crc32(journal.encode()):08x}"
+        assert file.metadata() == {"daypack": "state 1", "journal": journal}
     check_state(path, TENSORS)
+    check_blocks(path, state_layout(TENSORS))
+
+
+def state_data_bytes() -> int:
+    return sum(tensor.size_bytes for tensor in TENSORS)
+
+
+def test_every_flipped_bit_of_a_state_is_found(tmp_path: Path) -> None:
+    """In the data and in the checksums by them, elsewhere in the header by comparison."""
+    path = tmp_path / "state.safetensors"
+    write_state(path, TENSORS, ARRAYS)
+    original = path.read_bytes()
+    for bit in range(0, 8 * len(original), 5):
+        damaged = bytearray(original)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(BundleError, match="is damaged|header is not this plan's"):
+            check_state(path, TENSORS)
+            check_blocks(path, state_layout(TENSORS))
 
 
 def test_layout_gives_the_place_of_every_tensor(tmp_path: Path) -> None:
@@ -73,7 +95,7 @@ def test_states_of_another_bundle(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     write_state(path, TENSORS, ARRAYS)
     with pytest.raises(
-        BundleError, match=rf"expected 395 bytes for this plan's state, found {path.stat().st_size}"
+        BundleError, match=rf"expected 459 bytes for this plan's state, found {path.stat().st_size}"
     ):
         check_state(path, TENSORS[:-1])
     renamed = (*TENSORS[:-1], StateTensor("clock/stop", "U32", (), 0))

@@ -148,6 +148,8 @@ static daypack_code check_state(daypack_engine *engine) {
     EXPECT(daypack_add(&plan->state_file_bytes, state->size_bytes), ((place){"state", index, "size_bytes"}),
            "a file below 2^64 bytes", state->size_bytes);
   }
+  EXPECT(daypack_find_digits(plan), ((place){"state_header", 0, "journal"}), "zeros for the state's checksums",
+         plan->digit_count);
   return DAYPACK_OK;
 }
 
@@ -216,6 +218,8 @@ static daypack_code check_transfer(daypack_engine *engine, place at, const daypa
              limit <= INT64_MAX,
          AT("source"), "a range of the file's data", instruction->source);
   EXPECT(instruction->size_bytes > 0, AT("size_bytes"), "1 or more", instruction->size_bytes);
+  EXPECT(!store || !state || daypack_is_record(plan, instruction->source, instruction->size_bytes), AT("source"),
+         "one whole record of the state", instruction->source);
   EXPECT(in_arena(engine, instruction->arena_offset_bytes, instruction->size_bytes, DAYPACK_ALIGNMENT_BYTES),
          AT("arena_offset_bytes"), "an aligned range of the arena", instruction->arena_offset_bytes);
   plan->transfers++;

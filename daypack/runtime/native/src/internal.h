@@ -11,6 +11,8 @@ enum {
   DAYPACK_IO_BYTES = 1 << 20,
   DAYPACK_PAGE_BYTES = 4096,
   DAYPACK_FILE_COUNT = 4, /* of enum DAYPACK_FILE_... */
+  DAYPACK_BLOCK_BYTES = DAYPACK_IO_BYTES, /* of the state's data for each checksum */
+  DAYPACK_POLICY_WORDS = 8,
   DAYPACK_LINE_BYTES = 8192,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
@@ -56,6 +58,11 @@ typedef struct {
   const daypack_plan_input *inputs;
   const daypack_plan_state *state;
   const uint8_t *state_header;
+  char *header_text; /* the same bytes: its digits are those of the state that was read or written last */
+  char *digits;      /* in it: words of the policy and checksums */
+  uint64_t digit_count;
+  uint64_t block_count;
+  uint64_t part_count; /* a part: what of one record of the state lies in one block */
   const char *strings;
   uint64_t record_bytes;
   uint64_t state_file_bytes;
@@ -113,6 +120,8 @@ typedef struct {
   uint32_t listed_files;
 
   int state_directory;
+  uint32_t policy_words[DAYPACK_POLICY_WORDS]; /* what a policy keeps from one run to the next; saved with the state */
+  uint32_t *parts; /* raw CRC-32 of each part, of the generation that is being written */
   bool unfinished; /* a file of the next generation, or of one that is over, has its temporary name */
   bool underway; /* a step has begun: failures are STOPPED from here on */
   uint64_t step; /* that is being computed or saved: completed steps when it is done */
@@ -249,6 +258,31 @@ DAYPACK_MUST_CHECK daypack_code daypack_read_record(daypack_engine *engine, uint
 
 /* tokenize_file.c: the ids of the text that --tokenize names, as events */
 DAYPACK_MUST_CHECK daypack_code daypack_tokenize_file(daypack_engine *engine);
+
+/* crc32.c */
+void daypack_prepare_crc32(const daypack_platform *platform);
+uint32_t daypack_crc32(const void *data, uint64_t size_bytes);
+/* Without the inversions at both ends: 0 begins a sum that can be appended. */
+DAYPACK_MUST_CHECK uint32_t daypack_crc32_raw(uint32_t sum, const void *data, uint64_t size_bytes);
+/* The sum of bytes and those behind them, of which there are `second_bytes`. */
+DAYPACK_MUST_CHECK uint32_t daypack_crc32_append(uint32_t first, uint32_t second_raw, uint64_t second_bytes);
+
+/* blocks.c: checksums of the state */
+/* Where the digits are in the state's header, how many; false where it has none. */
+DAYPACK_MUST_CHECK bool daypack_find_digits(daypack_plan *plan);
+/* A range of the state's file that is one of its records. */
+DAYPACK_MUST_CHECK bool daypack_is_record(const daypack_plan *plan, uint64_t offset_bytes, uint64_t size_bytes);
+DAYPACK_MUST_CHECK daypack_code daypack_map_blocks(daypack_engine *engine);
+/* Bytes of the record at `record_offset_bytes` of the next generation, in the order in which they lie in it. */
+void daypack_sum_range(const daypack_engine *engine, uint64_t record_offset_bytes, const uint8_t *data,
+                       uint64_t size_bytes, uint64_t offset_bytes);
+/* The sums of all ranges and the policy's words, into the header. */
+void daypack_write_digits(daypack_engine *engine);
+/* Bytes of the state's header against the plan's; keeps their digits. */
+DAYPACK_MUST_CHECK daypack_code daypack_compare_header(daypack_engine *engine, const uint8_t *bytes,
+                                                       uint64_t size_bytes, uint64_t offset_bytes);
+/* The state's data against those digits. */
+DAYPACK_MUST_CHECK daypack_code daypack_check_blocks(daypack_engine *engine);
 
 /* journal.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_journal(daypack_engine *engine);

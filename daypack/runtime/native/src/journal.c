@@ -30,6 +30,20 @@ static daypack_code make_swap(daypack_engine *engine) {
                       engine->state_directory_path, (unsigned long long)size_bytes, strerror(-result));
 }
 
+/* So that a directory that was made now outlives a loss of power, and with it the state that is in it. */
+static daypack_code sync_parent(daypack_engine *engine, char path[DAYPACK_PATH_BYTES]) {
+  const daypack_platform *platform = engine->platform;
+  daypack_code code = daypack_join(&engine->error, path, engine->state_directory_path, "/..", "");
+  if (code != DAYPACK_OK) return code;
+  int parent = platform->open_directory(path);
+  if (parent == -EACCES || parent == -EPERM) return DAYPACK_OK; /* not ours to open, nor to sync */
+  int result = parent < 0 ? parent : platform->sync(parent);
+  if (parent >= 0) (void)platform->close(parent);
+  if (result == 0) return DAYPACK_OK;
+  return daypack_fail(&engine->error, DAYPACK_STOPPED, "%s: cannot write out the directory: %s; give --state another",
+                      path, strerror(-result));
+}
+
 daypack_code daypack_open_journal(daypack_engine *engine) {
   const daypack_platform *platform = engine->platform;
   const char *given = engine->options.state;
@@ -38,7 +52,6 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
   daypack_code code = given != NULL ? daypack_join(error, path, given, "", "")
                                     : daypack_join(error, path, engine->options.bundle, "", ".state");
   if (code == DAYPACK_OK) code = daypack_join(error, engine->state_path, path, "/", NAME);
-  if (code == DAYPACK_OK) code = daypack_join(error, engine->state_temporary, path, "/state.safetensors.tmp", "");
   if (code == DAYPACK_OK) code = daypack_join(error, engine->swap_path, path, "/swap.tmp", "");
   if (code != DAYPACK_OK) return code;
 
@@ -50,6 +63,10 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
   if (engine->state_directory < 0)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: cannot open the state directory: %s; give --state another", path,
                         strerror(-engine->state_directory));
+  code = sync_parent(engine, engine->state_temporary);
+  if (code == DAYPACK_OK) code = daypack_join(error, engine->state_temporary, path, "/state.safetensors.tmp", "");
+  if (code == DAYPACK_OK) code = daypack_map_blocks(engine);
+  if (code != DAYPACK_OK) return code;
   if (platform->lock(engine->state_directory) == -EWOULDBLOCK)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: another run is using this state directory; give --state another",
                         path);
@@ -76,14 +93,10 @@ static daypack_code check_file(daypack_engine *engine, uint64_t file_bytes) {
     uint64_t size = header_bytes - offset < sizeof chunk ? header_bytes - offset : sizeof chunk;
     daypack_code code = daypack_read_exactly(engine, file->file, path, chunk, size, offset);
     if (code != DAYPACK_OK) return code;
-    if (memcmp(chunk, plan->state_header + offset, (size_t)size) != 0)
-      return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                          "%s: expected the tensors and the identity of this bundle's state, found another header: it "
-                          "is the state of another model, method or start; use --fresh to start again, or give --state "
-                          "another",
-                          path);
+    code = daypack_compare_header(engine, chunk, size, offset);
+    if (code != DAYPACK_OK) return code;
   }
-  return DAYPACK_OK;
+  return daypack_check_blocks(engine);
 }
 
 static daypack_code open_direct_source(daypack_engine *engine, daypack_paged_file *state) {
@@ -154,9 +167,8 @@ daypack_code daypack_begin_generation(daypack_engine *engine) {
   next->file = engine->platform->open_update(engine->state_temporary);
   if (next->file < 0) return fail_save(engine, next->file);
   engine->unfinished = true;
-  int64_t result = engine->platform->reserve(next->file, plan->state_file_bytes);
-  if (result == 0) result = put(engine, plan->state_header, plan->header->state_header.count, 0);
-  if (result != 1) return fail_save(engine, result);
+  int result = engine->platform->reserve(next->file, plan->state_file_bytes);
+  if (result < 0) return fail_save(engine, result);
   return plan->pages_state
              ? daypack_open_direct(engine, next, engine->state_temporary, engine->platform->open_write_direct)
              : DAYPACK_OK;
@@ -168,18 +180,23 @@ void daypack_abandon_generation(daypack_engine *engine) {
   engine->unfinished = false;
 }
 
-/* 1 or a negative errno, or 0 for a full disk. */
+/* What is in memory, and the header with the checksums of all. 1 or a negative errno, or 0 for a full disk. */
 static int64_t write_resident(daypack_engine *engine) {
   const daypack_plan *plan = &engine->plan;
   uint64_t offset = plan->header->state_header.count;
   int64_t result = 1;
   for (uint64_t index = 0; result == 1 && index < plan->header->state.count; index++) {
     const daypack_plan_state *state = &plan->state[index];
-    if (state->arena_offset_bytes != DAYPACK_NOT_RESIDENT)
-      result = put(engine, engine->arena + state->arena_offset_bytes, state->size_bytes, offset);
+    if (state->arena_offset_bytes != DAYPACK_NOT_RESIDENT) {
+      const uint8_t *data = engine->arena + state->arena_offset_bytes;
+      daypack_sum_range(engine, offset, data, state->size_bytes, offset);
+      result = put(engine, data, state->size_bytes, offset);
+    }
     offset += state->size_bytes;
   }
-  return result;
+  if (result != 1) return result;
+  daypack_write_digits(engine);
+  return put(engine, plan->state_header, plan->header->state_header.count, 0);
 }
 
 /* The file becomes the state, at once and whole. */

@@ -72,6 +72,7 @@ static void point(daypack_engine *engine, uint8_t *bytes) {
   plan->inputs = (const void *)(bytes + header->inputs.offset_bytes);
   plan->state = (const void *)(bytes + header->state.offset_bytes);
   plan->state_header = bytes + header->state_header.offset_bytes;
+  plan->header_text = (char *)bytes + header->state_header.offset_bytes;
   plan->strings = (const void *)(bytes + header->strings.offset_bytes);
 }
 

@@ -56,6 +56,8 @@ static daypack_code move_piece(const daypack_plan_instruction *instruction, dayp
   uint64_t size_bytes = piece->size_bytes;
   uint64_t count = 0;
   bool fetch = instruction->op == DAYPACK_OP_FETCH;
+  if (!fetch && instruction->index == DAYPACK_FILE_NEXT)
+    daypack_sum_range(pager.engine, instruction->source, piece->data, size_bytes, offset_bytes);
   int64_t result = fetch ? daypack_read_paged(platform, file, piece, &count)
                          : daypack_write_paged(platform, file, piece, &count);
   if (!fetch && instruction->index == DAYPACK_FILE_NEXT) (void)platform->will_sync(file->file, size_bytes, offset_bytes);

@@ -1,0 +1,1 @@
+"""Trainings that are killed, lose power or fail, and go on."""
