@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 from daypack.runtime.state_file import NAME
-from safetensors import safe_open
 from survival.subjects import Subject
 
 #: Events of a run that a kill waits for, at most; the first is its start.
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """`lost`: the most windows that a kill undid; `early`: kills before the first window of a run was done."""
+    """`lost`: the most windows that a kill undid; `early`: kills before a run's first window was done."""
 
     kills: int
     early: int
@@ -67,8 +68,7 @@ def step_of(state: Path) -> int:
     """The completed steps of the state on disk; opening it proves that it is whole."""
     if not (state / NAME).exists():
         return 0
-    with safe_open(state / NAME, "np") as file:
-        return int(file.get_tensor("clock/step"))
+    return int(load_file(state / NAME)["clock/step"])
 
 
 def _kill_early(subject: Subject, state: Path, rng: random.Random) -> None:
@@ -95,7 +95,7 @@ def _kill_underway(subject: Subject, state: Path, before: int, rng: random.Rando
     time.sleep(rng.random() * 2 * told)
     process.kill()
     for line in process.stdout.read().splitlines():
-        if b"\n" not in line and line.startswith(b'{"event":"step"') and line.endswith(b"}"):
+        if line.startswith(b'{"event":"step"') and line.endswith(b"}"):
             reported = json.loads(line)["step"]
     _wait(process, (-signal.SIGKILL,))
     if time.monotonic() - begun > PATIENCE_SECONDS:

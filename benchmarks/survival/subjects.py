@@ -6,12 +6,14 @@ Each comes with engines of the same kernels and another platform, so that a bund
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from parity.specs import FULL, LORA, gpt2, write_ids
 
 from daypack import api
 from daypack.compiler import emit, planning
@@ -21,7 +23,6 @@ from daypack.runtime.build import build_engine
 from daypack.runtime.bundle import read_bundle
 from daypack.runtime.plan_file import FileKind, Store
 from daypack.spec import TrainSpec
-from parity.specs import FULL, LORA, gpt2, write_ids
 
 PLATFORMS = Path(__file__).resolve().parents[2] / "tests" / "runtime" / "native"
 TINY = {"n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 16, "vocab_size": 96}
@@ -33,7 +34,7 @@ PAGE_BYTES = 1024
 
 @dataclass(frozen=True)
 class Subject:
-    """A bundle, the most windows that a kill of it may lose, and its engines by the name of their platform."""
+    """A bundle, the most windows that a kill of it may lose, and its engines by the platform's name."""
 
     bundle: Path
     save_steps: int
@@ -79,13 +80,14 @@ def _compile(spec: TrainSpec, place: Path, platforms: tuple[str, ...], memory_by
 
 
 @contextmanager
-def _engines_for(place: Path, platforms: tuple[str, ...], engines: dict[str, Path]) -> Iterator[None]:
+def _engines_for(place: Path, platforms: tuple[str, ...], engines: dict[str, Path]) -> Generator[None]:
     """While a bundle is compiled: link its kernels with these platforms too."""
 
     def build(**given: Any) -> Any:
         for name in platforms:
             out = place.with_name(f"{place.name}-{name}")
-            build_engine(**given | {"main": PLATFORMS / f"{name}_main.c", "out": out})
+            variant: dict[str, Any] = {**given, "main": PLATFORMS / f"{name}_main.c", "out": out}
+            build_engine(**variant)
             engines[name] = out
         return build_engine(**given)
 

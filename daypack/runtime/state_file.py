@@ -3,8 +3,8 @@
 The compiler computes the header once; the plan carries it, the engine writes it unchanged before the data and
 on reading insists on the very same bytes. So the engine needs no JSON, and what it writes any safetensors
 reader opens. Only the digits of `journal` in the metadata are a generation's own: the words a policy keeps,
-and the CRC-32 of each block of the data. Source: https://github.com/huggingface/safetensors (README, "Format"): u64 header size, JSON,
-data without holes.
+and the CRC-32 of each block of the data. Source: https://github.com/huggingface/safetensors (README,
+"Format"): u64 header size, JSON, data without holes.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def check_state(path: Path, tensors: Sequence[StateTensor], state_id: str = "") 
     with path.open("rb") as file:
         found = bytearray(file.read(len(layout.header)))
     found[layout.digits] = layout.header[layout.digits]
-    if found != layout.header:
+    if bytes(found) != layout.header:
         raise BundleError(f"{path}: its header is not this plan's: the state belongs to another bundle")
 
 
@@ -176,8 +176,8 @@ def check_blocks(path: Path, layout: StateLayout) -> None:
             found = _digits(file.read(BLOCK_BYTES))
             if found != expected:
                 raise BundleError(
-                    f"{path}: block {block}: expected CRC-32 {expected.decode()}, found {found.decode()}: the "
-                    "file is damaged; copy it again, or use --fresh to start again"
+                    f"{path}: block {block}: expected CRC-32 {expected.decode()}, found {found.decode()}: "
+                    "the file is damaged; copy it again, or use --fresh to start again"
                 )
 
 

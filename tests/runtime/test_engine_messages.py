@@ -876,7 +876,9 @@ def formats_in(source: str) -> Iterator[str]:
 
 
 def as_pattern(text: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in re.split(r"%(?:\.?[\d*]*)(?:ll|z)?[sdug]", text)))
+    return re.compile(
+        ".*".join(re.escape(part) for part in re.split(r"%(?:\.?[\d*]*)(?:ll|z)?[sdugx]", text))
+    )
 
 
 def sample(message: str) -> str:

@@ -1,14 +1,20 @@
 /* The engine with a platform that fails on request. FAULT=NAME:N makes the Nth call of a platform function fail
- * (0: every call; N+: the Nth and all after it); COUNTS=1 writes how often each was called to standard error. */
+ * (0: every call; N+: the Nth and all after it); COUNTS=1 writes how often each was called to standard error.
+ * KIND says how reads and writes fail: error (the default), eio, end (0 bytes), one (1 byte), again (EINTR).
+ * SLOW=N: each of them, and each sync, takes N microseconds. */
+#define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "daypack.h"
 
 static const daypack_platform *real;
+static const char *fault_kind;
+static long slow_us;
 static const char *fault_name;
 static long fault_number;
 static int fault_rest;
@@ -41,6 +47,19 @@ static int fails(const char *name) {
   return result;
 }
 
+static void be_slow(void) {
+  if (slow_us > 0) (void)nanosleep(&(struct timespec){.tv_nsec = slow_us * 1000}, NULL);
+}
+
+/* What a read or a write that fails gives; 1: do one byte. */
+static int64_t failure(int error) {
+  if (fault_kind == NULL) return error;
+  if (strcmp(fault_kind, "eio") == 0) return -EIO;
+  if (strcmp(fault_kind, "end") == 0) return 0;
+  if (strcmp(fault_kind, "again") == 0) return -EINTR;
+  return strcmp(fault_kind, "one") == 0 ? 1 : error;
+}
+
 static bool has_feature(uint32_t feature) { return !fails("has_feature") && real->has_feature(feature); }
 static bool stop_requested(void) { return fails("stop_requested") || real->stop_requested(); }
 static uint64_t peak_rss_bytes(void) { return fails("peak_rss_bytes") ? 0 : real->peak_rss_bytes(); }
@@ -57,24 +76,38 @@ static int make_directory(const char *path) { return fails("make_directory") ? -
 static int lock(int file) { return fails("lock") ? -EWOULDBLOCK : real->lock(file); }
 static int64_t file_bytes(int file) { return fails("file_bytes") ? -EIO : real->file_bytes(file); }
 static int64_t read_at(int file, void *data, size_t size, uint64_t offset) {
-  if (fails("read_at")) return -EIO;
+  be_slow();
+  if (fails("read_at")) {
+    int64_t result = failure(-EIO);
+    return result == 1 ? real->read_at(file, data, 1, offset) : result;
+  }
   return real->read_at(file, data, size > 7 ? size / 2 : size, offset); /* always partial */
 }
 static int will_read(int file, uint64_t size, uint64_t offset) {
   return fails("will_read") ? -EINVAL : real->will_read(file, size, offset);
 }
 static int64_t write_some(int file, const void *data, size_t size) {
-  if (fails("print")) return -ENOSPC; /* standard output and error */
+  if (fails("print")) { /* standard output and error */
+    int64_t result = failure(-ENOSPC);
+    return result == 1 ? real->write(file, data, 1) : result;
+  }
   return real->write(file, data, size > 4096 ? 4096 : size);
 }
 static int64_t write_at(int file, const void *data, size_t size, uint64_t offset) {
-  if (fails("write")) return -ENOSPC;
+  be_slow();
+  if (fails("write")) {
+    int64_t result = failure(-ENOSPC);
+    return result == 1 ? real->write_at(file, data, 1, offset) : result;
+  }
   return real->write_at(file, data, size > 4096 ? 4096 : size, offset); /* partial; whole pages where it must */
 }
 static int will_sync(int file, uint64_t size, uint64_t offset) {
   return fails("will_sync") ? -EINVAL : real->will_sync(file, size, offset);
 }
-static int sync_file(int file) { return fails("sync") ? -EIO : real->sync(file); }
+static int sync_file(int file) {
+  be_slow();
+  return fails("sync") ? -EIO : real->sync(file);
+}
 static int close_file(int file) {
   int result = real->close(file);
   return fails("close") ? -EIO : result;
@@ -92,6 +125,8 @@ static int start_thread(void *(*run)(void *), void *context, size_t stack) {
 int main(int argument_count, char **arguments) {
   real = daypack_platform_posix();
   fault_name = getenv("FAULT");
+  fault_kind = getenv("KIND");
+  if (getenv("SLOW") != NULL) slow_us = strtol(getenv("SLOW"), NULL, 10);
   if (fault_name != NULL) {
     const char *number = strchr(fault_name, ':');
     if (number == NULL) return 99;
