@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 from daypack.errors import BundleError, SpecError
 
 if TYPE_CHECKING:
+    from daypack.compiler.kernels.tuning import Tuning
     from daypack.compiler.planning import Options
     from daypack.compiler.step import TrainStep
+    from daypack.devices import Profile
     from daypack.models.chat import ChatFormat
     from daypack.models.sources import TensorSource
     from daypack.models.task import Task
@@ -79,12 +81,13 @@ def compile_spec(
     memory_bytes: int | None = None,
     dump_problem: Path | None = None,
     cache: bool = True,
+    tuning: Path | Tuning | None = None,
     on_stage: OnStage | None = None,
 ) -> CompileResult:
     """Compile a spec; `target` (a device name or profile path) and `memory_bytes` replace the spec's.
 
     `dump_problem` names a file for the planning problem of the step (daypack-problem/1). Without `cache`
-    every kernel is compiled anew and none is kept.
+    every kernel is compiled anew and none is kept. `tuning`: a table of `daypack tune`.
 
     Raises:
         SpecError: the spec's model, data or values cannot be used.
@@ -95,17 +98,19 @@ def compile_spec(
     from daypack.models.chat import chat_for_bundle
     from daypack.models.task import build_task
 
+    profile = load_profile(target or spec.device.profile)
+    tilings = _tilings(tuning, profile)
     task = build_task(spec)
     windows = task.windows() if spec.data is not None else None  # quick, so first
     tables, no_tables = _engine_tokenizer(task)
     chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
     compiled = compile_step(
         train_steps(task, spec),
-        load_profile(target or spec.device.profile),
+        profile,
         read=task.source.read,
         mutable={},
         out=out,
-        options=replace(compile_options(spec, memory_bytes, dump_problem), cache=cache),
+        options=replace(compile_options(spec, memory_bytes, dump_problem), cache=cache, tuning=tilings),
         description={
             "spec": _spec_text(spec),
             "model": dict(task.description),
@@ -118,6 +123,14 @@ def compile_spec(
         on_stage=on_stage,
     )
     return _result(compiled)
+
+
+def _tilings(tuning: Path | Tuning | None, profile: Profile) -> Tuning:
+    from daypack.compiler.kernels.tuning import Tuning, read_table
+
+    if isinstance(tuning, Path):
+        return read_table(tuning, f"{profile.name}: {profile.title}")
+    return tuning or Tuning()
 
 
 def dump_problem(

@@ -30,7 +30,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "compiler": frozenset({"planners", "runtime", "devices"}),
     "user_step": frozenset({"compiler"}),
 }
-MAY_IMPORT_ALL = frozenset({"cli", "__main__", "report", "api"})
+MAY_IMPORT_ALL = frozenset({"cli", "__main__", "report", "api", "tuner"})
 
 # External packages that only some parts may import: package -> parts, a part may be a folder in a folder.
 CONFINED: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import planning, printing, progress, report, simulate, trust
+from daypack.cli import planning, printing, progress, report, simulate, trust, tune
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def compile_command(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Compile every kernel anew, and keep none.")
     ] = False,
+    tuning: Annotated[
+        Path | None, typer.Option("--tuning", metavar="TABLE", help="Tilings that `tune` measured.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a spec into a bundle. With --dump-problem and no --out, only write the planning problem."""
@@ -121,6 +124,7 @@ def compile_command(
             memory_bytes=memory_bytes,
             dump_problem=dump_problem,
             cache=not no_cache,
+            tuning=tuning,
             on_stage=stages.update,
         )
     if as_json:
@@ -148,6 +152,7 @@ def _only_problem(
 
 app.command("plan", epilog=EPILOG)(planning.plan)
 app.command("layout", epilog=EPILOG)(planning.layout)
+app.command("tune", epilog=EPILOG)(tune.tune)
 app.command("report", epilog=EPILOG)(report.report)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("study", epilog=EPILOG)(simulate.study)

@@ -72,6 +72,7 @@ class FakeApi:
         memory_bytes: int | None = None,
         dump_problem: Path | None = None,
         cache: bool = True,
+        tuning: Path | None = None,
         on_stage: Callable[[str, float], None] | None = None,
     ) -> CompileResult:
         self.calls.append(
@@ -84,6 +85,7 @@ class FakeApi:
                     "memory_bytes": memory_bytes,
                     "dump_problem": dump_problem,
                     "cache": cache,
+                    "tuning": tuning,
                 },
             )
         )

@@ -51,6 +51,12 @@ def test_the_cache_is_used_unless_it_is_declined(command, api, spec_file: Path) 
     assert [call["cache"] for _, call in api.calls] == [True, False]
 
 
+def test_the_tuning_table_arrives(command, api, spec_file: Path) -> None:
+    command("compile", spec_file, "--out", "b")
+    command("compile", spec_file, "--out", "b", "--tuning", "table.json")
+    assert [call["tuning"] for _, call in api.calls] == [None, Path("table.json")]
+
+
 def test_a_wrong_size_names_the_option(command, api, spec_file: Path) -> None:
     outcome = command("compile", spec_file, "--out", "b", "--memory", "lots")
     assert outcome.code == 2
