@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from daypack.errors import BundleError, SpecError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from daypack.models.sources import TensorSource
     from daypack.models.task import Task
     from daypack.models.tokenizer_tables import TokenizerTables
-    from daypack.runtime.plan_file import PlanFile
+    from daypack.runtime.plan_file import Order, PlanFile
     from daypack.spec import TrainSpec
 
 _NOT_PARAMETERS = ("mutable/", "opt/", "clock/")  #: how the names of what else is in a saved state begin
@@ -44,13 +44,16 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """A finished bundle."""
+    """A finished bundle. `plans`: the figures of each plan in it, as bundle.json has them; a run begins with
+    the first, whose figures the others are.
+    """
 
     bundle: Path
     predicted: Predicted
     kernels: int
     shards: int
     compile_seconds: float
+    plans: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +181,25 @@ def compile_options(
     written = [limit for limit in (budget.step_written_bytes, a_run) if limit is not None]
     return Options(
         memory_bytes=budget.memory_bytes if memory_bytes is None else memory_bytes,
+        smaller_bytes=budget.smaller_bytes if memory_bytes is None else (),
+        orders=None if budget.orders == "auto" else _orders(budget.orders),
         objective=Objective(budget.objective),
         limits=Limits(budget.step_seconds, budget.step_joules, min(written, default=None)),
         save_steps=train.save_steps or usual,
         latest_save=train.save_steps or max(usual, train.max_steps),
         dump_problem=dump_problem,
     )
+
+
+def _orders(wanted: Literal["all"] | Sequence[str]) -> tuple[Order, ...]:
+    """Orders by their labels, each once."""
+    from daypack.runtime.plan_file import Order
+
+    labels = [order.label for order in Order]
+    for label in [] if wanted == "all" else wanted:
+        if label not in labels:
+            raise SpecError(f"orders: expected some of {', '.join(labels)}, found {label!r}")
+    return tuple(order for order in Order if wanted == "all" or order.label in wanted)
 
 
 def train_steps(task: Task, spec: TrainSpec) -> list[TrainStep]:
@@ -269,7 +285,12 @@ def _result(compiled: Any) -> CompileResult:
         compiled.flash_written_bytes,
     )
     return CompileResult(
-        compiled.bundle, predicted, compiled.kernels, compiled.shards, compiled.compile_seconds
+        compiled.bundle,
+        predicted,
+        compiled.kernels,
+        compiled.shards,
+        compiled.compile_seconds,
+        compiled.plans,
     )
 
 
@@ -285,12 +306,15 @@ def run_bundle(
     direct: bool = False,
     profile: bool = False,
     public_key: Path | None = None,
+    order: str | None = None,
+    memory_bytes: int | None = None,
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
     `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
     `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
-    `direct` reads and writes flash past the system's cache, `profile` times every kernel.
+    `direct` reads and writes flash past the system's cache, `profile` times every kernel. `order` and
+    `memory_bytes` choose the plan to begin with, where the bundle has several.
     With `public_key`, a file that `daypack keygen` made, only a bundle that this key signed is run.
 
     Raises:
@@ -320,6 +344,8 @@ def run_bundle(
             direct=direct,
             profile=profile,
             signer=signer,
+            order=order,
+            memory_bytes=memory_bytes,
         )
         yield from _steps(launcher(via).run(bundle, arguments), profile=profile)
 
@@ -546,15 +572,17 @@ def compile(
     *,
     out: str | Path,
     device: str = "host",
-    memory: int | str | None = None,
+    memory: int | str | Sequence[int | str] | None = None,
     window: int = 1,
     seed: int = 0,
     save_steps: int = 50,
+    orders: Literal["auto", "all"] | Sequence[str] = "auto",
 ) -> CompileResult:
     """Compile a user's own training step; docs/your-own-model.md says what model, loss and batch may be.
 
-    `device` names a profile, `memory` is a budget such as "40MB" or a number of bytes, `window` the number of
-    micro-batches that `batch` is cut into. The state is saved every `save_steps` updates and after each run.
+    `device` names a profile, `memory` is a budget such as "40MB" or a number of bytes, or several, `window`
+    the number of micro-batches that `batch` is cut into. The state is saved every `save_steps` updates and
+    after each run. `orders`: which plans the bundle has, as `[budget] orders` of a spec.
 
     Raises:
         SpecError, TraceError: model, loss, optimizer or batch cannot be used.
@@ -566,7 +594,8 @@ def compile(
     from daypack.spec import parse_size
     from daypack.user_step import user_step
 
-    memory_bytes = parse_size(memory) if isinstance(memory, str) else memory
+    several = [memory] if isinstance(memory, int | str) else memory or []
+    sizes = sorted({parse_size(m) if isinstance(m, str) else m for m in several}, reverse=True)
     if save_steps < 1:
         raise SpecError(f"save_steps: expected a whole number of at least 1, found {save_steps}")
     made = user_step(model, loss, optimizer, batch, window=window, seed=seed)
@@ -576,7 +605,12 @@ def compile(
         read=made.arrays.__getitem__,
         mutable=made.mutable,
         out=Path(out),
-        options=Options(memory_bytes=memory_bytes, save_steps=save_steps),
+        options=Options(
+            memory_bytes=sizes[0] if sizes else None,
+            smaller_bytes=tuple(sizes[1:]),
+            save_steps=save_steps,
+            orders=None if orders == "auto" else _orders(orders),
+        ),
         description={"names": json.dumps(sorted(made.arrays))},
     )
     return _result(compiled)

@@ -21,7 +21,7 @@ from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
 from daypack.planners.layout import Buffer, Layout, make_layout, near_load
 from daypack.planners.lifetimes import Lifetimes, lifetimes
-from daypack.planners.overlap import fetched_earlier, lean, stored_later
+from daypack.planners.overlap import HEADSTART, fetched_earlier, lean, stored_later
 from daypack.planners.plan import Op, Plan
 from daypack.planners.room import Room, earliest_fetches, latest_stores
 from daypack.planners.validate import validate_layout
@@ -121,13 +121,14 @@ def apply_plan(
     workspaces: list[tuple[int, ...]],
     capacity_bytes: int | None = None,
     memory_bytes: int | None = None,
+    store_headstart: float = HEADSTART,
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
 
     A layout near the load and within `capacity_bytes` is searched for; the arena may be larger all the same.
     Transfers spread within the arena and over `memory_bytes`, counted as the problem counts; None: not
-    at all. Every source that is resident at the start of the plan stays where it is to the end
-    (`planners.overlap` makes it so).
+    at all. `store_headstart`: how far page-outs move down (`overlap.stored_later`). Every source that is
+    resident at the start of the plan stays where it is to the end (`planners.overlap` makes it so).
     """
     leanest = lean(projection.problem, plan)
     placement = _Placement.of(window, projection, leanest, workspaces)
@@ -135,19 +136,21 @@ def apply_plan(
     layout = near_load(buffers, capacity_bytes=capacity_bytes)
     validate_layout(buffers, layout)
     if memory_bytes is not None and (capacity_bytes is None or layout.total_bytes <= capacity_bytes):
-        placement, layout = _spread(placement, layout, memory_bytes)
+        placement, layout = _spread(placement, layout, memory_bytes, store_headstart)
         validate_layout(placement.buffers(), layout)
     return placement.applied(layout)
 
 
-def _spread(placement: _Placement, layout: Layout, memory_bytes: int) -> tuple[_Placement, Layout]:
+def _spread(
+    placement: _Placement, layout: Layout, memory_bytes: int, store_headstart: float
+) -> tuple[_Placement, Layout]:
     """Page-ins earlier and page-outs later, with every array where it is."""
     problem = placement.projection.problem
     earliest = earliest_fetches(placement.plan, placement.lives, placement.room(layout))
     earlier = placement.with_plan(fetched_earlier(problem, placement.plan, memory_bytes, earliest))
     layout = earlier.same_places(placement, layout)
     latest = latest_stores(earlier.plan, earlier.lives, earlier.room(layout))
-    later = earlier.with_plan(stored_later(problem, earlier.plan, memory_bytes, latest))
+    later = earlier.with_plan(stored_later(problem, earlier.plan, memory_bytes, latest, store_headstart))
     return later, later.same_places(earlier, layout)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from daypack.compiler.apply import Applied
 from daypack.compiler.graph import Role
 from daypack.compiler.interpret import numpy_dtype
 from daypack.compiler.kernels.build import KernelTable
+from daypack.compiler.planning import Planned
 from daypack.compiler.step import STEP, InitialState, InputRange
 from daypack.compiler.text import render
 from daypack.compiler.window import Window
@@ -23,6 +24,7 @@ from daypack.devices import Profile
 from daypack.errors import SpecError
 from daypack.runtime import plan_file as pf
 from daypack.runtime.build import build_engine
+from daypack.runtime.bundle import plan_name
 from daypack.runtime.plan_format import write_plan
 from daypack.runtime.state_file import CODE_OF_NUMPY, NO_ID, state_layout, write_state
 
@@ -33,40 +35,42 @@ ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """What the emitted files say: sizes for the memory account."""
+    """What the emitted files say: sizes for the memory account; `plan_bytes` of the largest plan."""
 
-    plan: pf.PlanFile
+    plans: tuple[pf.PlanFile, ...]
     plan_bytes: int
     engine_bytes: int
     weights_bytes: int
 
     @property
-    def saved_bytes(self) -> int:
-        """What saving writes a step besides the plan's stores."""
-        pieces = [piece for tensor in self.plan.state for piece in tensor.pieces]
+    def plan(self) -> pf.PlanFile:
+        """The one that a run begins with."""
+        return self.plans[0]
+
+    def saved_bytes(self, number: int = 0) -> int:
+        """What saving writes a step besides the stores of a plan."""
+        plan = self.plans[number]
+        pieces = [piece for tensor in plan.state for piece in tensor.pieces]
         kept = sum(piece.size_bytes for piece in pieces if piece.arena_offset_bytes is not None)
-        return kept // self.plan.save_steps
+        return kept // plan.save_steps
 
 
 def emit(
     folder: Path,
-    window: Window,
-    applied: Applied,
-    table: KernelTable,
+    plans: Sequence[Planned],
     profile: Profile,
     *,
     read: Read,
     optimizer: InitialState,
     mutable: Mapping[str, Array],
     ranges: Mapping[str, InputRange],
-    budget_bytes: int,
-    save_steps: int,
     object_code: bytes,
 ) -> Emission:
-    """Write plan.bin, engine, weights.bin and state.safetensors into `folder`.
+    """Write the plans, engine, weights.bin and state.safetensors into `folder`.
 
-    A plan that pages the state is saved every step, whatever `save_steps` says.
+    The plans are of one window in several orders: they share its items, its kernels and its state.
     """
+    window, table = plans[0].window, plans[0].table
     kernels = _kernels(table)
     scratch = max((k.code.scratch_bytes for k in table.kernels), default=0)
     engine = build_engine(
@@ -79,7 +83,8 @@ def emit(
     frozen = hashlib.sha256()
     places = _write_weights(folder / "weights.bin", window, read, frozen.update)
     tensors = _tensors(window)
-    state = tuple(_state_tensor(window, applied, name, items) for name, items in tensors.items())
+    states = [_state(window, planned.applied, tensors) for planned in plans]
+    state = states[0]
     update = _update_text(window, table)
 
     def identify(initial: bytes) -> str:
@@ -87,28 +92,38 @@ def emit(
 
     arrays = _InitialArrays(window, state, tensors, read, optimizer, mutable)
     state_id = write_state(folder / "state.safetensors", state, arrays, identify)
-    plan = pf.PlanFile(
-        target_arch=profile.arch,
-        cpu_features=profile.cpu_features,
-        arena_bytes=applied.arena_bytes,
-        scratch_bytes=scratch,
-        budget_bytes=budget_bytes,
-        window=len(window.batches),
-        save_steps=1 if applied.pages_state else save_steps,
-        kernels=kernels,
-        setup=tuple(_setup(window, applied, places)),
-        steps=applied.instructions(places | _state_places(window, state, tensors)),
-        inputs=_inputs(window, ranges),
-        state=state,
-        loss_offset_bytes=applied.offsets[window.loss],
-        weight_offset_bytes=applied.offsets[window.weight],
-        step_offset_bytes=applied.offsets[window.state[STEP][0]],
-        kernel_id=engine.kernel_id,
-        state_id=state_id,
+    state_places = _state_places(window, state, tensors)
+    inputs = _inputs(window, ranges)
+    files = tuple(
+        pf.PlanFile(
+            target_arch=profile.arch,
+            cpu_features=profile.cpu_features,
+            arena_bytes=planned.applied.arena_bytes,
+            scratch_bytes=scratch,
+            budget_bytes=planned.budget_bytes,
+            window=len(window.batches),
+            save_steps=planned.save_steps,
+            kernels=kernels,
+            setup=tuple(_setup(window, planned.applied, places)),
+            steps=planned.applied.instructions(places | state_places),
+            inputs=inputs,
+            state=tensors_there,
+            loss_offset_bytes=planned.applied.offsets[window.loss],
+            weight_offset_bytes=planned.applied.offsets[window.weight],
+            step_offset_bytes=planned.applied.offsets[window.state[STEP][0]],
+            kernel_id=engine.kernel_id,
+            state_id=state_id,
+            order=planned.order,
+        )
+        for planned, tensors_there in zip(plans, states, strict=True)
     )
-    raw = write_plan(plan)
-    (folder / "plan.bin").write_bytes(raw)
-    return Emission(plan, len(raw), engine.size_bytes, (folder / "weights.bin").stat().st_size)
+    plan_bytes = max(_write_plan(folder / plan_name(number), plan) for number, plan in enumerate(files))
+    return Emission(files, plan_bytes, engine.size_bytes, (folder / "weights.bin").stat().st_size)
+
+
+def _write_plan(path: Path, plan: pf.PlanFile) -> int:
+    """Bytes of a plan, written."""
+    return path.write_bytes(write_plan(plan))
 
 
 def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
@@ -223,6 +238,11 @@ def _tensors(window: Window) -> dict[str, list[int]]:
 def _first_row(name: str) -> int:
     match = _PART.match(name)
     return int(match[2]) if match else 0
+
+
+def _state(window: Window, applied: Applied, tensors: Mapping[str, list[int]]) -> tuple[pf.StateTensor, ...]:
+    """The state's tensors, each where a plan has it."""
+    return tuple(_state_tensor(window, applied, name, items) for name, items in tensors.items())
 
 
 def _state_tensor(window: Window, applied: Applied, name: str, numbers: list[int]) -> pf.StateTensor:

@@ -1,9 +1,9 @@
-"""Valid orders of a window's calls: as listed, or layer by layer for all micro-steps together.
+"""Valid orders of a window's calls: as listed, layer by layer for all micro-steps, or with an eager update.
 
 Listed, the window is micro-step after micro-step: every frozen weight is used, and where it is paged it is
 read, once a micro-step and direction. Layer-major (zig-zag), a block of layers runs for every micro-step
 before the next block begins, so that one load of its weights serves the whole window; what lies between
-blocks waits in memory for every micro-step. Both compute the same calls on the same values: not a bit
+blocks waits in memory for every micro-step. All compute the same calls on the same values: not a bit
 differs.
 """
 
@@ -72,6 +72,17 @@ def layer_major(window: Window, block_bytes: int) -> Window:
         is_update = call.micro >= micro_steps
         block = len(window.calls) if is_update else along[call.micro].block_of(call)
         keys.append((block, call.micro, number))
+    return replace(window, calls=tuple(sorted_calls(window.calls, keys)))
+
+
+def eager_update(window: Window) -> Window:
+    """The listed order, but every call of the update as soon as what it needs is there.
+
+    So the update of a matrix, which moves much and computes little, stands between the backward passes of
+    layers. Where the update wants a norm of all gradients first, nothing of it is ready before the last.
+    """
+    micro_steps = len(window.batches)
+    keys: list[Key] = [(int(call.micro < micro_steps), n) for n, call in enumerate(window.calls)]
     return replace(window, calls=tuple(sorted_calls(window.calls, keys)))
 
 

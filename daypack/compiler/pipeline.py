@@ -37,13 +37,14 @@ from daypack.compiler.planning import (
 )
 from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
 from daypack.compiler.storyboard import write_storyboard
+from daypack.compiler.variants import Variants, feasible, plan_record, variants
 from daypack.compiler.verify import Stage, verify
 from daypack.compiler.window import Window, assemble
 from daypack.compiler.work import work_of
 from daypack.devices import Profile
 from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
-from daypack.runtime.bundle import new_bundle
+from daypack.runtime.bundle import new_bundle, plan_name
 
 Pass = Callable[[StepGraph], StepGraph]
 REWRITES: tuple[Pass, ...] = (
@@ -63,7 +64,10 @@ OnStage = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What was compiled; seconds and joules are modelled, `peak_bytes` is the account the engine keeps."""
+    """What was compiled; seconds and joules are modelled, `peak_bytes` is the account the engine keeps.
+
+    `plans` has the figures of every plan of the bundle; the first is the one that the others are of.
+    """
 
     bundle: Path
     peak_bytes: int
@@ -76,6 +80,7 @@ class Compiled:
     kernels: int
     shards: int
     compile_seconds: float
+    plans: tuple[Mapping[str, Any], ...]
 
 
 def _quiet(stage: str, fraction: float) -> None:
@@ -169,7 +174,9 @@ def plan_steps(
     Raises:
         BudgetInfeasible: no plan fits.
     """
-    draft = cheapest(candidates, lambda step: plan_step(step, profile, options, on_stage))
+    draft = cheapest(
+        candidates, lambda step: feasible(plan_step(step, profile, options, on_stage), profile, options)
+    )
     planned = polished(draft, profile, options)
     write_problem(planned.projection, options)  # over that of a candidate that was refused
     return planned
@@ -201,25 +208,24 @@ def compile_step(
     steps = [candidates] if isinstance(candidates, TrainStep) else candidates
     with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
         planned = plan_steps(steps, profile, options, on_stage)
+        found = variants(planned, profile, options)
+        planned = found.plans[0]
         tell("compile kernels", 0.4)
         code = planned.table.object_code(KernelCache(default_folder()) if options.cache else None)
         tell("write bundle", 0.8)
         emission = emit(
             folder,
-            planned.window,
-            planned.applied,
-            planned.table,
+            found.plans,
             profile,
             read=read,
             optimizer=initial_optimizer_state(planned.step, read),
             mutable=mutable,
             ranges=planned.step.ranges or {},
-            budget_bytes=options.memory_bytes or 0,
-            save_steps=planned.save_steps,
             object_code=code,
         )
-        compiled = _compiled(out, planned, emission, options, time.monotonic() - began)
-        write_description(folder, {**description, **_account(compiled, planned, emission, profile)})
+        compiled = _compiled(out, found, emission, options, time.monotonic() - began)
+        account = _account(compiled, planned, emission, profile)
+        write_description(folder, {**description, **account, "orders_left_out": _left_out(found)})
         write_storyboard(folder, planned, compiled.peak_bytes)
         if fill:
             fill(folder, emission)
@@ -227,7 +233,15 @@ def compile_step(
     return replace(compiled, compile_seconds=time.monotonic() - began)
 
 
-def _compiled(out: Path, planned: Planned, emission: Emission, options: Options, seconds: float) -> Compiled:
+def _left_out(found: Variants) -> list[dict[str, Any]]:
+    return [
+        {"order": left.order.label, "budget_bytes": left.budget_bytes or None, "reason": left.reason}
+        for left in found.left_out
+    ]
+
+
+def _compiled(out: Path, found: Variants, emission: Emission, options: Options, seconds: float) -> Compiled:
+    planned = found.plans[0]
     overhead = engine_overhead_bytes(
         threads=options.threads,
         scratch_bytes=emission.plan.scratch_bytes,
@@ -243,10 +257,16 @@ def _compiled(out: Path, planned: Planned, emission: Emission, options: Options,
         step_seconds=measure.seconds,
         step_joules=measure.joules,
         flash_read_bytes=planned.applied.moved_bytes(fetch=True),
-        flash_written_bytes=planned.applied.moved_bytes(fetch=False) + emission.saved_bytes,
+        flash_written_bytes=planned.applied.moved_bytes(fetch=False) + emission.saved_bytes(),
         kernels=len(planned.table.kernels),
         shards=len(planned.applied.shard_ends),
         compile_seconds=seconds,
+        plans=tuple(
+            plan_record(
+                each, plan_name(number), each.applied.arena_bytes + overhead, emission.saved_bytes(number)
+            )
+            for number, each in enumerate(found.plans)
+        ),
     )
 
 
@@ -270,11 +290,12 @@ def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: 
             "flash_read_bytes": compiled.flash_read_bytes,
             "flash_written_bytes": compiled.flash_written_bytes,
         },
+        "plans": list(compiled.plans),
         "work": work_of(
             planned,
             tokens=_tokens(emission),
             peak_bytes=compiled.peak_bytes,
-            saved_bytes=emission.saved_bytes,
+            saved_bytes=emission.saved_bytes(),
         ),
         "calls": len(planned.window.calls),
         "shards": compiled.shards,

@@ -12,10 +12,10 @@ from daypack.compiler.cost import kernel_cost, kernel_joules, kernel_seconds
 from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.kernels.tuning import Tuning
 from daypack.compiler.means import Means
-from daypack.compiler.orders import layer_major
+from daypack.compiler.orders import eager_update, layer_major
 from daypack.compiler.project import Projection, padded, project
 from daypack.compiler.step import TrainStep
-from daypack.compiler.window import CallKind, Window
+from daypack.compiler.window import CallKind, Origin, Window
 from daypack.devices import Profile
 from daypack.errors import BudgetInfeasible
 from daypack.planners.auto import auto
@@ -24,12 +24,13 @@ from daypack.planners.cost import CostModel, Objective, Saving, Transfers
 from daypack.planners.exchange import named, problem_text
 from daypack.planners.infeasible import PlanInfeasible
 from daypack.planners.limits import LimitInfeasible, Limits, Priced, plan_within_limits
-from daypack.planners.overlap import settled
+from daypack.planners.overlap import HEADSTART, settled
 from daypack.planners.plan import Plan, PlanOptions
 from daypack.planners.problem import Problem
 from daypack.planners.restrict import restricted
 from daypack.planners.validate import validate_plan
 from daypack.runtime.budget import engine_overhead_bytes
+from daypack.runtime.plan_file import Order
 
 NO_BUDGET = 2**61
 LAYOUT_TRIES, LAYOUT_MARGIN = 6, 0.01
@@ -60,6 +61,8 @@ class Options:
     account counts. `dump_problem`: a file for the planning problem. `plan_seconds`: what a search may take.
     `means`: what may be used to keep the budgets. `cache`: whether compiled kernels are kept and reused.
     `tuning`: measured tilings of matrix products.
+    `orders`: those that the bundle has a plan for; None: the cheapest. `smaller_bytes`: further budgets that
+    it has plans for, below `memory_bytes` and descending.
     """
 
     memory_bytes: int | None = None
@@ -73,6 +76,8 @@ class Options:
     means: Means = field(default_factory=Means)
     cache: bool = True
     tuning: Tuning = field(default_factory=Tuning)
+    orders: tuple[Order, ...] | None = None
+    smaller_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ class Planned:
     """A step planned but not yet compiled; `priced` has the plan with its modelled figures.
 
     `save_steps`: steps between two savings of the state; `target_bytes`: what the planner was given, less
-    than the budget where the layout has gaps.
+    than the budget where the layout has gaps. `model` prices the projection; `listed` is the window in its
+    listed order, which `window` has in `order`; `budget_bytes` is 0 for none.
     """
 
     step: TrainStep
@@ -92,6 +98,10 @@ class Planned:
     save_steps: int
     target_bytes: int
     objective: Objective
+    model: CostModel
+    order: Order
+    listed: Window
+    budget_bytes: int
 
     @property
     def plan(self) -> Plan:
@@ -136,9 +146,9 @@ def plan_window(
     refusal: BudgetInfeasible | None = None
     best: Planned | None = None
     draft = replace(options, plan_seconds=min(DRAFT_SECONDS, options.plan_seconds))
-    for ordered in _orders(window, options):
+    for order, ordered in _orders(window, options):
         try:
-            planned = _plan_order(step, ordered, table, profile, draft)
+            planned = _plan_order(step, (window, ordered, order), table, profile, draft)
         except BudgetInfeasible as error:
             refusal = refusal or error
             continue
@@ -156,40 +166,78 @@ def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
     if draft.pays_nothing:
         return draft
     try:
-        again = _plan_order(draft.step, draft.window, draft.table, profile, options, draft.target_bytes)
+        ordered = (draft.listed, draft.window, draft.order)
+        again = _plan_order(draft.step, ordered, draft.table, profile, options, draft.target_bytes)
     except BudgetInfeasible:
         return draft
     return min(draft, again, key=lambda planned: planned.price)
 
 
-def _orders(window: Window, options: Options) -> Iterator[Window]:
-    """The listed order; where weights may be paged over several micro-steps, also layer-major ones."""
-    yield window
-    if len(window.batches) > 1 and options.memory_bytes is not None and options.means.reorder:
-        for share in BLOCK_SHARES:
-            yield layer_major(window, int(options.memory_bytes * share))
+def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window]]:
+    """The orders asked for. None in particular: the listed one; where weights may be paged over several
+    micro-steps, also layer-major ones.
+    """
+    several = len(window.batches) > 1
+    asked = options.orders
+    if asked is None:
+        reorder = several and options.memory_bytes is not None and options.means.reorder
+        asked = (Order.MICRO_BATCH_MAJOR, *((Order.LAYER_MAJOR,) if reorder else ()))
+    for order in asked if several or asked != (Order.LAYER_MAJOR,) else (Order.MICRO_BATCH_MAJOR,):
+        if order is Order.LAYER_MAJOR and several:
+            for share in BLOCK_SHARES:
+                yield order, layer_major(window, int((options.memory_bytes or _weights(window)) * share))
+        elif order is Order.INTERLEAVED:
+            yield order, eager_update(window)
+        elif order is not Order.LAYER_MAJOR:
+            yield order, window
+
+
+def _weights(window: Window) -> int:
+    return sum(item.size_bytes for item in window.items if item.origin in (Origin.WEIGHTS, Origin.STATE))
 
 
 def _plan_order(
     step: TrainStep,
-    window: Window,
+    ordered: tuple[Window, Window, Order],
     table: KernelTable,
     profile: Profile,
     options: Options,
     target_bytes: int | None = None,
 ) -> Planned:
-    """Project, plan, judge and lay out one order; `target_bytes` is a first try below the budget."""
+    """Project, plan, judge and lay out one order of the listed window; `target_bytes` is a first try below
+    the budget.
+
+    The last two orders are what they are called only if the planner leaves nodes where they are.
+    """
+    listed, window, order = ordered
+    if order in (Order.DEFERRED, Order.INTERLEAVED):
+        options = replace(options, means=replace(options.means, reorder=False))
+    headstart = math.inf if order is Order.DEFERRED else HEADSTART
     spaces = _spaces(window, table)
     save_steps = _save_steps(window, options)
     projection, model = _priced_problem(window, table, profile, options, spaces, save_steps)
     target = target_bytes or options.memory_bytes or NO_BUDGET
     try:
-        priced, applied, target = _plan_within(window, projection, model, spaces, options, target)
+        priced, applied, target = _plan_within(window, projection, model, spaces, options, target, headstart)
     except BudgetInfeasible:
         write_problem(projection, options)
         raise
     save_steps = 1 if applied.pages_state else save_steps
-    return Planned(step, window, table, projection, priced, applied, save_steps, target, options.objective)
+    return Planned(
+        step,
+        window,
+        table,
+        projection,
+        priced,
+        applied,
+        save_steps,
+        target,
+        options.objective,
+        model,
+        order,
+        listed,
+        options.memory_bytes or 0,
+    )
 
 
 def write_problem(projection: Projection, options: Options) -> None:
@@ -274,6 +322,7 @@ def _plan_within(
     spaces: list[tuple[int, ...]],
     options: Options,
     target: int,
+    store_headstart: float,
 ) -> tuple[Priced, Applied, int]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
@@ -295,7 +344,7 @@ def _plan_within(
             break  # the layout's gaps are what does not fit: `target` is not what the user asked for
         free_bytes = budget_bytes - priced.plan.peak_bytes
         memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
-        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes)
+        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes, store_headstart)
         if applied.arena_bytes <= capacity:
             measure = model.measure(applied.plan.sequence)
             return replace(priced, plan=applied.plan, measure=measure), applied, target

@@ -106,15 +106,20 @@ def fetched_earlier(
 
 
 def stored_later(
-    problem: Problem, plan: Plan, memory_bytes: int, latest: Mapping[int, int] | None = None
+    problem: Problem,
+    plan: Plan,
+    memory_bytes: int,
+    latest: Mapping[int, int] | None = None,
+    headstart: float = HEADSTART,
 ) -> Plan:
     """The plan with page-outs that write later, within the memory, as `fetched_earlier`.
 
-    `latest[position]`: the instruction that a page-out has to stay before.
+    `latest[position]`: the instruction that a page-out has to stay before. `headstart`: how many times its
+    own duration a page-out moves down at most; infinite: as far as it can.
     """
     if not _has(plan, Op.PAGE_OUT):
         return plan
-    sequence = _later(problem, plan.sequence, memory_bytes, latest or {})
+    sequence = _later(problem, plan.sequence, memory_bytes, latest or {}, headstart)
     return replace(plan, sequence=tuple(sequence), peak_bytes=peak_bytes(problem, sequence))
 
 
@@ -204,7 +209,11 @@ def _beginnings(problem: Problem, ins: Sequence[tuple[int, int]], clock: Sequenc
 
 
 def _later(
-    problem: Problem, sequence: Sequence[Instruction], memory_bytes: int, bounds: Mapping[int, int]
+    problem: Problem,
+    sequence: Sequence[Instruction],
+    memory_bytes: int,
+    bounds: Mapping[int, int],
+    headstart: float,
 ) -> list[Instruction]:
     """Move every page-out that writes down until there was time to write, as memory, bounds and order
     allow."""
@@ -218,7 +227,7 @@ def _later(
             continue
         size = problem.nodes[value].size_bytes
         bound = bounds.get(position, len(moved))
-        due = HEADSTART * costs[position]
+        due = headstart * costs[position]
         while position + 1 < len(moved) and due > 0:
             after, other = moved[position + 1]
             if other == value or (after is Op.PAGE_OUT and costs[position + 1]) or was[position + 1] >= bound:

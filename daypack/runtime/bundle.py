@@ -21,14 +21,17 @@ from typing import Any, cast
 from daypack.errors import BundleError, SpecError
 from daypack.runtime.plan_file import Fetch, FileKind, PlanFile, Read
 from daypack.runtime.plan_format import read_plan
+from daypack.runtime.plan_records import MAX_PLANS
 from daypack.runtime.state_file import check_state
 
 MANIFEST = "MANIFEST"
 SIGNATURE = "SIGNATURE"
+PLAN = "plan.bin"
 FIRST_LINE = "daypack-bundle 1"
 REQUIRED = ("bundle.json", "engine", "plan.bin", "state.safetensors", "weights.bin")
 
 _LINE = re.compile(r"([0-9a-f]{64}) (0|[1-9][0-9]{0,18}) ([A-Za-z0-9_-][A-Za-z0-9._-]{0,126})")
+_PLAN = re.compile(r"plan-[1-9][0-9]?\.bin")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -43,12 +46,19 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle as read: where it is, what is in it, its plan, and `bundle.json` as it stands."""
+    """A bundle as read: where it is, what is in it, its plans, and `bundle.json` as it stands.
+
+    `plan` is the first, with which a run begins unless it is told otherwise.
+    """
 
     path: Path
     files: tuple[FileEntry, ...]
-    plan: PlanFile
+    plans: tuple[PlanFile, ...]
     description: dict[str, Any]
+
+    @property
+    def plan(self) -> PlanFile:
+        return self.plans[0]
 
 
 @contextmanager
@@ -153,15 +163,50 @@ def read_bundle(directory: Path) -> Bundle:
     reads.
     """
     files = verify_manifest(directory)
-    plan = read_bundle_plan(directory)
-    check_state(directory / "state.safetensors", plan.state, plan.state_id)
-    _check_weights(directory / "weights.bin", plan)
-    return Bundle(directory, files, plan, _read_description(directory / "bundle.json"))
+    plans = read_bundle_plans(directory, plan_names(files))
+    check_state(directory / "state.safetensors", plans[0].state, plans[0].state_id)
+    for plan in plans:
+        _check_weights(directory / "weights.bin", plan)
+    return Bundle(directory, files, plans, _read_description(directory / "bundle.json"))
 
 
-def read_bundle_plan(directory: Path) -> PlanFile:
-    """The plan of a bundle; its errors name the file."""
-    path = directory / "plan.bin"
+def plan_name(number: int) -> str:
+    """The file of a bundle's plan, counted from 0."""
+    return f"plan-{number}.bin" if number else PLAN
+
+
+def plan_names(entries: Sequence[FileEntry]) -> tuple[str, ...]:
+    """The files of a bundle's plans, the first of which is plan.bin."""
+    listed = {entry.name for entry in entries if _PLAN.fullmatch(entry.name)} | {PLAN}
+    names = tuple(plan_name(number) for number in range(min(len(listed), MAX_PLANS)))
+    if set(names) != listed:
+        raise BundleError(
+            f"{MANIFEST}: expected plan-1.bin, plan-2.bin and so on without a gap, "
+            f"at most {MAX_PLANS} plans, found {', '.join(sorted(listed))}"
+        )
+    return names
+
+
+def read_bundle_plans(directory: Path, names: Sequence[str]) -> tuple[PlanFile, ...]:
+    """These plans of a bundle; all must have the window, the inputs and the state of the first."""
+    plans = tuple(read_bundle_plan(directory, name) for name in names)
+    for name, plan in zip(names, plans, strict=True):
+        if _shared(plan) != _shared(plans[0]):
+            raise BundleError(
+                f"{directory / name}: expected the window, the inputs and the state of {PLAN}, found others: "
+                "not a plan of this bundle"
+            )
+    return plans
+
+
+def _shared(plan: PlanFile) -> tuple[object, ...]:
+    state = [(tensor.name, tensor.dtype, tensor.shape) for tensor in plan.state]
+    return plan.window, plan.inputs, state, plan.state_id
+
+
+def read_bundle_plan(directory: Path, name: str = PLAN) -> PlanFile:
+    """A plan of a bundle; its errors name the file."""
+    path = directory / name
     try:
         return read_plan(path.read_bytes())
     except BundleError as error:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from daypack.runtime.cpu_features import ARCH_NUMBER, FEATURES
-from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, FileKind
+from daypack.runtime.plan_file import ALIGNMENT_BYTES, DTYPE_BYTES, FileKind, Order
 from daypack.runtime.plan_records import (
     MAGIC,
+    MAX_PLANS,
     MAX_THREADS,
     NOT_RESIDENT,
     SECTIONS,
@@ -43,6 +44,9 @@ def c_header() -> str:
         _constants(),
         _enum("op", {op.name: int(op) for op in Op}),
         _enum("file", {kind.name: int(kind) for kind in FileKind}),
+        _enum("order", {order.name: int(order) for order in Order}),
+        f"static const char *const DAYPACK_ORDER_NAMES[{len(Order)}] = "
+        f"{{{', '.join(f'{chr(34)}{order.label}{chr(34)}' for order in Order)}}};\n",
         _enum("arch", ARCH_NUMBER),
         _enum("dtype", {name: number for number, name in enumerate(DTYPE_BYTES)}),
         f"static const uint32_t DAYPACK_DTYPE_BYTES[{len(DTYPE_BYTES)}] = "
@@ -64,6 +68,7 @@ def _constants() -> str:
         f"#define DAYPACK_PLAN_VERSION_MINOR {VERSION_MINOR}u\n"
         f"#define DAYPACK_ALIGNMENT_BYTES {ALIGNMENT_BYTES}u\n"
         f"#define DAYPACK_MAX_THREADS {MAX_THREADS}u\n"
+        f"#define DAYPACK_MAX_PLANS {MAX_PLANS}u\n"
         f"#define DAYPACK_NOT_RESIDENT {NOT_RESIDENT:#x}u\n"
         f"#define DAYPACK_SECTION_COUNT {len(SECTIONS)}u\n"
     )

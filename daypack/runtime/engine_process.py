@@ -24,7 +24,7 @@ from daypack.errors import (
     SpecError,
     Stopped,
 )
-from daypack.runtime.bundle import check_hashes, read_bundle_plan, read_manifest
+from daypack.runtime.bundle import check_hashes, plan_names, read_bundle_plans, read_manifest
 from daypack.runtime.signature import PublicKey, require_signature
 
 Event = dict[str, Any]
@@ -44,6 +44,10 @@ class EngineArguments:
     CPUs. `direct` reads the weights past the system's cache, to measure cold storage; `audit_arena` counts
     what of the arena was used (in the end event), which an emulator's own memory would hide. Only a bundle
     that `signer` signed is run, if it is given.
+
+    `order` and `memory_bytes` choose among the bundle's plans. `rotate` runs each window in the next order,
+    `squeeze` takes memory back after so many shards and `relax` returns it after so many windows: none of the
+    three changes a result.
     """
 
     state: Path | None = None
@@ -56,6 +60,11 @@ class EngineArguments:
     direct: bool = False
     audit_arena: bool = False
     signer: PublicKey | None = None
+    order: str | None = None
+    memory_bytes: int | None = None
+    rotate: bool = False
+    squeeze: int | None = None
+    relax: int | None = None
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -63,7 +72,16 @@ class EngineArguments:
     def command_line(self, bundle: str, state: str, data: str | None) -> list[str]:
         """The engine's arguments with these paths, as the engine's machine sees them."""
         words = ["--bundle", bundle, "--state", state]
-        for name, value in (("--data", data), ("--steps", self.steps), ("--threads", self.threads)):
+        valued = (
+            ("--data", data),
+            ("--steps", self.steps),
+            ("--threads", self.threads),
+            ("--order", self.order),
+            ("--memory", self.memory_bytes),
+            ("--squeeze", self.squeeze),
+            ("--relax", self.relax),
+        )
+        for name, value in valued:
             if value is not None:
                 words += [name, str(value)]
         if self.signer is not None:
@@ -74,6 +92,7 @@ class EngineArguments:
             ("--profile", self.profile),
             ("--direct", self.direct),
             ("--audit-arena", self.audit_arena),
+            ("--rotate", self.rotate),
         )
         return words + [name for name, given in flags if given]
 
@@ -87,8 +106,9 @@ def check_before_start(bundle: Path, signer: PublicKey | None) -> str:
     if signer is not None:
         require_signature(bundle, signer)
     entries = read_manifest(bundle)
-    check_hashes(bundle, [entry for entry in entries if entry.name in ("engine", "plan.bin")])
-    return read_bundle_plan(bundle).target_arch
+    plans = plan_names(entries)
+    check_hashes(bundle, [entry for entry in entries if entry.name in ("engine", *plans)])
+    return read_bundle_plans(bundle, plans)[0].target_arch
 
 
 def run_process(command: Sequence[str]) -> Generator[Event]:

@@ -30,6 +30,25 @@ DTYPE_BYTES: dict[str, int] = {
 }
 
 
+class Order(IntEnum):
+    """How a plan goes through the window; every order of a bundle computes the same bits.
+
+    MICRO_BATCH_MAJOR: micro-step after micro-step. LAYER_MAJOR: a block of layers for every micro-step, then
+    the next block (zig-zag). DEFERRED: the update after every gradient, and what it writes at the very end.
+    INTERLEAVED: each part of the update as soon as its gradient is final, transfers beside the kernels.
+    """
+
+    MICRO_BATCH_MAJOR = 0
+    LAYER_MAJOR = 1
+    DEFERRED = 2
+    INTERLEAVED = 3
+
+    @property
+    def label(self) -> str:
+        """As specs, manifests and the engine name it."""
+        return self.name.lower().replace("_", "-")
+
+
 class FileKind(IntEnum):
     """A file that instructions read or write.
 
@@ -242,3 +261,4 @@ class PlanFile:
     step_offset_bytes: int
     kernel_id: bytes
     state_id: str = ""
+    order: Order = Order.MICRO_BATCH_MAJOR

@@ -26,6 +26,7 @@ from daypack.runtime.plan_file import (
     FileKind,
     Instr,
     Kernel,
+    Order,
     Phase,
     PlanFile,
     Read,
@@ -43,6 +44,7 @@ from daypack.runtime.plan_records import (
     KERNEL,
     MAGIC,
     MINOR_OF_OP,
+    MINOR_OF_ORDER,
     NOT_RESIDENT,
     PHASE,
     ROWS,
@@ -69,11 +71,12 @@ def write_plan(plan: PlanFile) -> bytes:
         header[name]["count"] = len(tables[name])
         body += tables[name].tobytes()
     header["magic"] = np.frombuffer(MAGIC, "u1")
-    header["version_major"], header["version_minor"] = VERSION_MAJOR, _minor_version(tables)
+    header["version_major"], header["version_minor"] = VERSION_MAJOR, _minor_version(plan, tables)
     header["file_bytes"] = len(body)
     header["target_arch"] = ARCH_NUMBER[plan.target_arch]
     for field in _PLAIN_FIELDS:
         header[field] = getattr(plan, field)
+    header["order"] = plan.order
     header["kernel_id"] = np.frombuffer(plan.kernel_id, "u1")
     body[: HEADER.itemsize] = header.tobytes()
     return bytes(body)
@@ -95,6 +98,7 @@ def read_plan(data: bytes) -> PlanFile:
         state=state,
         state_id=state_id,
         kernel_id=header["kernel_id"].tobytes(),
+        order=_order(int(header["order"])),
         **{field: int(header[field]) for field in _PLAIN_FIELDS},
     )
     if write_plan(plan) != data:
@@ -159,7 +163,9 @@ def _piece_record(piece: StatePiece) -> tuple[int, int]:
     return (NOT_RESIDENT if place is None else place, piece.size_bytes)
 
 
-def _minor_version(tables: dict[str, _Table]) -> int:
+def _minor_version(plan: PlanFile, tables: dict[str, _Table]) -> int:
+    if plan.order:
+        return MINOR_OF_ORDER
     used = {int(number) for name in ("setup", "steps") for number in tables[name]["op"]}
     return max((minor for op, minor in MINOR_OF_OP.items() if op in used), default=0)
 
@@ -293,6 +299,12 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
             return EndShard()
         case other:
             raise BundleError(f"plan: {where}: expected an instruction 1 to {len(Op)}, found {other}")
+
+
+def _order(number: int) -> Order:
+    if number not in tuple(Order):
+        raise BundleError(f"plan: order: expected 0 to {max(Order)}, found {number}")
+    return Order(number)
 
 
 def _file_kind(where: str, number: int) -> FileKind:

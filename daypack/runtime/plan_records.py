@@ -16,6 +16,8 @@ VERSION_MAJOR = 1
 
 #: Most threads an engine starts; also the bound of its fixed tables.
 MAX_THREADS = 64
+#: Most plans of one bundle: orders by budgets.
+MAX_PLANS = 16
 
 
 class Op(IntEnum):
@@ -35,7 +37,9 @@ class Op(IntEnum):
 #: The minor version that gave an instruction its number; those of 1.0 are not listed. A plan has the least
 #: minor version that knows all it holds, so plans that older engines can run stay readable to them.
 MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1, Op.FETCH: 2, Op.STORE: 2, Op.WAIT: 2}
-VERSION_MINOR = max(MINOR_OF_OP.values())
+#: The same of a plan whose order is not the first: its field was reserved before.
+MINOR_OF_ORDER = 3
+VERSION_MINOR = max(MINOR_OF_ORDER, *MINOR_OF_OP.values())
 
 
 SECTION = np.dtype([("offset_bytes", "<u8"), ("count", "<u8")])
@@ -116,7 +120,7 @@ HEADER = np.dtype(
         ("target_arch", "<u4"),
         ("window", "<u4"),
         ("save_steps", "<u4"),
-        ("reserved", "<u4"),
+        ("order", "<u4"),
         ("arena_bytes", "<u8"),
         ("scratch_bytes", "<u8"),
         ("budget_bytes", "<u8"),

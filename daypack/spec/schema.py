@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from daypack.devices import load_profile
@@ -21,6 +29,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 FrozenDtype = Literal["checkpoint", "float32", "bfloat16", "float16", "int8", "int4"]
 INTEGERS = ("int8", "int4")  #: frozen dtypes whose numbers share scales
 Objective = Literal["time", "energy", "wear"]
+OrderName = Literal["micro-batch-major", "layer-major", "deferred", "interleaved"]
 Scalar = bool | int | float | str
 ConfigValue = Scalar | list[Scalar] | dict[str, Scalar]
 
@@ -42,6 +51,14 @@ def _size(value: object) -> object:
         return size.parse_size(value)
     except SpecError as error:
         raise ValueError(error.message) from error
+
+
+def _sizes(value: object) -> object:
+    """One size or a list of them as a tuple, the largest first; what is none is left for the check."""
+    given = cast(list[object], value) if isinstance(value, list) else [value]
+    sizes = [entry for entry in map(_size, given) if isinstance(entry, int) and not isinstance(entry, bool)]
+    found: object = tuple(sorted(set(sizes), reverse=True))
+    return found if sizes and len(sizes) == len(given) else value
 
 
 def _path(value: object, info: ValidationInfo) -> object:
@@ -88,6 +105,7 @@ Names = Annotated[
 FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
+_ORDERS = ", ".join(f'"{name}"' for name in get_args(OrderName))
 _COUNT = "a whole number of at least 1"
 _POSITIVE = "a number above 0"
 _FRACTION = "a number from 0 up to, but not including, 1"
@@ -256,9 +274,14 @@ class DeviceSection(Section):
 class BudgetSection(Section):
     """Within what."""
 
-    memory_bytes: Annotated[Count, BeforeValidator(_size)] | None = Field(
-        None, alias="memory", description=f"{size.TAKES}, or a whole number of bytes"
+    budgets_bytes: Annotated[tuple[Count, ...], BeforeValidator(_sizes), Field(max_length=4)] | None = Field(
+        None,
+        alias="memory",
+        description=f"{size.TAKES}, or a whole number of bytes, or a list of up to 4 of these",
     )
+    orders: (
+        Literal["auto", "all"] | Annotated[tuple[OrderName, ...], BeforeValidator(_pair), Field(min_length=1)]
+    ) = Field("auto", description=f'"auto", "all", or a list of {_ORDERS}')
     objective: Objective = Field("time", description='"time", "energy" or "wear"')
     step_seconds: Positive | None = Field(None, description=_POSITIVE)
     step_joules: Positive | None = Field(None, description=_POSITIVE)
@@ -268,6 +291,20 @@ class BudgetSection(Section):
     run_written_bytes: Annotated[Natural, BeforeValidator(_size)] | None = Field(
         None, alias="run_written", description=f"{size.TAKES}, or a whole number of bytes"
     )
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The largest budget."""
+        return self.budgets_bytes[0] if self.budgets_bytes else None
+
+    @property
+    def smaller_bytes(self) -> tuple[int, ...]:
+        """The other budgets, descending."""
+        return self.budgets_bytes[1:] if self.budgets_bytes else ()
+
+    @field_serializer("budgets_bytes")
+    def _one_or_several(self, budgets: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+        return budgets[0] if budgets is not None and len(budgets) == 1 else budgets
 
 
 class DataSection(Section):

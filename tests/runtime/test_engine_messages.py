@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,13 @@ from daypack.runtime.bundle import write_manifest
 from daypack.runtime.cpu_features import FEATURES
 from daypack.runtime.data_file import write_data
 from daypack.runtime.plan_file import StateTensor
+from daypack.runtime.plan_format import write_plan
 
 USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
-    "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY]"
+    "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] "
+    "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -111,6 +113,24 @@ def negative_threads(make: Any, example: Any) -> Any:
 @reaches(2, "--threads: expected a number from 1 to 64, found ''")
 def empty_threads(make: Any, example: Any) -> Any:
     return make().run("--threads", "")
+
+
+@reaches(2, "--order: expected micro-batch-major, layer-major, deferred or interleaved, found 'layer-minor'")
+def unknown_order(make: Any, example: Any) -> Any:
+    return make().run("--order", "layer-minor")
+
+
+@reaches(2, "--order: expected an order of this bundle, found 'layer-major'")
+def absent_order(make: Any, example: Any) -> Any:
+    return make().run("--order", "layer-major")
+
+
+@reaches(
+    2,
+    "--memory: expected at least 6000000 bytes, the least budget of this bundle's plans, found 5999999",
+)
+def less_memory_than_any_plan(make: Any, example: Any) -> Any:
+    return make().run("--memory", "5999999")
 
 
 @reaches(2, f"unknown argument '--step'; {USAGE}")
@@ -311,6 +331,27 @@ def patch_plan(case: Any, offset: int, data: bytes) -> Any:
     plan[offset : offset + len(data)] = data
     case.set_file("plan.bin", bytes(plan))
     return case
+
+
+@reaches(
+    4,
+    "MANIFEST: expected plan-1.bin, plan-2.bin and so on without a gap, found none with the number 1",
+)
+def gap_in_the_plans(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_file("plan-2.bin", (case.bundle / "plan.bin").read_bytes())
+    return case.run()
+
+
+@reaches(
+    4,
+    "plan-1.bin: expected the window, the inputs and the state of plan.bin, found others: not a plan of this "
+    "bundle",
+)
+def plan_of_another_bundle(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_file("plan-1.bin", write_plan(replace(case.plan, window=3)))
+    return case.run()
 
 
 @reaches(4, "plan.bin: expected a plan's magic bytes, found others")

@@ -29,6 +29,7 @@ from daypack.runtime.plan_records import HEADER, INSTRUCTION, ROWS, SECTIONS, Op
 HARMLESS = {
     "header.window": {0, 2},
     "header.save_steps": {0},
+    "header.order": {0},
     "header.budget_bytes": {0},
     "header.arena_bytes": {0},
     "header.version_minor": {0},

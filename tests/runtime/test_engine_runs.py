@@ -60,6 +60,9 @@ def test_events(case: Any) -> None:
         "arena_bytes": case.plan.arena_bytes,
         "cpu": case.plan.target_arch,
         "step": 0,
+        "plan": 0,
+        "plans": 1,
+        "order": "micro-batch-major",
     }
     assert list(first) == [
         *("event", "step", "loss", "seconds", "tokens"),

@@ -60,6 +60,7 @@ typedef struct {
   bool (*has_feature)(uint32_t feature);
   bool (*stop_requested)(void);
   uint64_t (*peak_rss_bytes)(void);
+  uint64_t (*rss_bytes)(void); /* resident now */
 
   int (*open_read)(const char *path);
   int (*open_plain)(const char *path); /* -ELOOP for a link; does not wait for a pipe's other end */
@@ -83,6 +84,7 @@ typedef struct {
   int (*remove)(const char *path);
 
   void *(*map)(size_t size_bytes); /* zeroed, page aligned; NULL when the machine has no more */
+  void (*release)(void *memory, size_t size_bytes); /* whole pages are the system's again, and zero when next used */
   int (*start_thread)(void *(*run)(void *), void *context, size_t stack_bytes);
 } daypack_platform;
 

@@ -8,9 +8,10 @@
 
 #define DAYPACK_PLAN_MAGIC {0x44, 0x50, 0x50, 0x4c, 0x41, 0x4e, 0x31, 0x00}
 #define DAYPACK_PLAN_VERSION_MAJOR 1u
-#define DAYPACK_PLAN_VERSION_MINOR 2u
+#define DAYPACK_PLAN_VERSION_MINOR 3u
 #define DAYPACK_ALIGNMENT_BYTES 64u
 #define DAYPACK_MAX_THREADS 64u
+#define DAYPACK_MAX_PLANS 16u
 #define DAYPACK_NOT_RESIDENT 0xffffffffffffffffu
 #define DAYPACK_SECTION_COUNT 11u
 
@@ -32,6 +33,15 @@ enum {
   DAYPACK_FILE_NEXT = 2,
   DAYPACK_FILE_SWAP = 3,
 };
+
+enum {
+  DAYPACK_ORDER_MICRO_BATCH_MAJOR = 0,
+  DAYPACK_ORDER_LAYER_MAJOR = 1,
+  DAYPACK_ORDER_DEFERRED = 2,
+  DAYPACK_ORDER_INTERLEAVED = 3,
+};
+
+static const char *const DAYPACK_ORDER_NAMES[4] = {"micro-batch-major", "layer-major", "deferred", "interleaved"};
 
 enum {
   DAYPACK_ARCH_X86_64 = 1,
@@ -248,7 +258,7 @@ typedef struct {
   uint32_t target_arch;
   uint32_t window;
   uint32_t save_steps;
-  uint32_t reserved;
+  uint32_t order;
   uint64_t arena_bytes;
   uint64_t scratch_bytes;
   uint64_t budget_bytes;
@@ -276,7 +286,7 @@ static_assert(offsetof(daypack_plan_header, file_bytes) == 16, "header.file_byte
 static_assert(offsetof(daypack_plan_header, target_arch) == 24, "header.target_arch");
 static_assert(offsetof(daypack_plan_header, window) == 28, "header.window");
 static_assert(offsetof(daypack_plan_header, save_steps) == 32, "header.save_steps");
-static_assert(offsetof(daypack_plan_header, reserved) == 36, "header.reserved");
+static_assert(offsetof(daypack_plan_header, order) == 36, "header.order");
 static_assert(offsetof(daypack_plan_header, arena_bytes) == 40, "header.arena_bytes");
 static_assert(offsetof(daypack_plan_header, scratch_bytes) == 48, "header.scratch_bytes");
 static_assert(offsetof(daypack_plan_header, budget_bytes) == 56, "header.budget_bytes");

@@ -18,19 +18,29 @@ bool daypack_align(uint64_t *value, uint64_t alignment) {
   return daypack_add(value, (alignment - *value % alignment) % alignment);
 }
 
-/* Bytes of a run with this many threads and the pager's: false if the sum leaves 64 bits. */
-static bool footprint(const daypack_engine *engine, uint64_t threads, uint64_t *total) {
+/* Bytes of a run with this many threads, the pager's and this arena: false if the sum leaves 64 bits. The tables have
+ * room for the largest plan. */
+static bool footprint(const daypack_engine *engine, uint64_t threads, uint64_t arena_bytes, uint64_t *total) {
   uint64_t each = engine->scratch_stride_bytes;
   if (!daypack_add(&each, THREAD_BYTES) || __builtin_mul_overflow(each, threads, &each)) return false;
   *total = BASE_BYTES + THREAD_BYTES;
-  return daypack_add(total, each) && daypack_add(total, engine->plan.header->arena_bytes) &&
-         daypack_add(total, engine->plan.header->file_bytes) && daypack_add(total, engine->engine_bytes);
+  return daypack_add(total, each) && daypack_add(total, arena_bytes) &&
+         daypack_add(total, engine->largest_plan_bytes) && daypack_add(total, engine->engine_bytes);
 }
 
-static bool within_budget(const daypack_engine *engine, uint64_t threads) {
+/* The first plan that a run of so many threads would not keep within its budget, or their count. */
+static uint32_t first_beyond(const daypack_engine *engine, uint64_t threads, uint64_t *budget, uint64_t *total) {
+  for (uint32_t index = 0; index < engine->plan_count; index++) {
+    uint64_t arena_bytes = 0;
+    *budget = daypack_plan_budget(index, &arena_bytes);
+    if (!footprint(engine, threads, arena_bytes, total) || *total > *budget) return index;
+  }
+  return engine->plan_count;
+}
+
+static bool within_budgets(const daypack_engine *engine, uint64_t threads, uint64_t *budget) {
   uint64_t total = 0;
-  uint64_t budget = engine->plan.header->budget_bytes;
-  return footprint(engine, threads, &total) && (budget == 0 || total <= budget);
+  return first_beyond(engine, threads, budget, &total) == engine->plan_count;
 }
 
 daypack_code daypack_choose_threads(daypack_engine *engine) {
@@ -40,26 +50,28 @@ daypack_code daypack_choose_threads(daypack_engine *engine) {
   engine->scratch_stride_bytes = header->scratch_bytes;
   if (threads < 1) threads = 1;
   if (threads > DAYPACK_MAX_THREADS) threads = DAYPACK_MAX_THREADS;
-  if (!daypack_align(&engine->scratch_stride_bytes, DAYPACK_ALIGNMENT_BYTES) || !within_budget(engine, 1)) {
-    uint64_t total = 0;
-    (void)footprint(engine, 1, &total);
+  uint64_t budget = 0;
+  uint64_t total = 0;
+  bool aligned = daypack_align(&engine->scratch_stride_bytes, DAYPACK_ALIGNMENT_BYTES);
+  uint32_t beyond = first_beyond(engine, 1, &budget, &total);
+  if (!aligned || beyond < engine->plan_count)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "plan.bin: expected a run of one thread within the budget of %llu bytes, found %llu",
-                        (unsigned long long)header->budget_bytes, (unsigned long long)total);
-  }
+                        "%s: expected a run of one thread within the budget of %llu bytes, found %llu",
+                        daypack_plan_name(beyond).text, (unsigned long long)budget, (unsigned long long)total);
   uint32_t most = threads;
-  while (!within_budget(engine, most)) most--;
+  while (!within_budgets(engine, most, &budget)) most--;
+  if (most < threads) (void)within_budgets(engine, most + 1, &budget); /* whose budget it is, for the message */
   if (asked != 0 && most < asked)
     return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
                         "--threads: expected at most %u, which is what the plan's budget of %llu bytes allows, found %u",
-                        most, (unsigned long long)header->budget_bytes, asked);
+                        most, (unsigned long long)budget, asked);
   engine->threads = most;
   return DAYPACK_OK;
 }
 
 daypack_code daypack_map_arena(daypack_engine *engine) {
-  uint64_t size_bytes = engine->plan.header->arena_bytes;
-  uint64_t scratch_bytes = engine->scratch_stride_bytes * engine->threads; /* within_budget made sure of it */
+  uint64_t size_bytes = engine->largest_arena_bytes;
+  uint64_t scratch_bytes = engine->scratch_stride_bytes * engine->threads; /* within_budgets made sure of it */
   bool good = daypack_align(&size_bytes, DAYPACK_ALIGNMENT_BYTES);
   uint64_t scratch_offset_bytes = size_bytes;
   good = good && daypack_add(&size_bytes, scratch_bytes) && size_bytes <= SIZE_MAX / 2;
@@ -70,6 +82,12 @@ daypack_code daypack_map_arena(daypack_engine *engine) {
   engine->arena = memory;
   engine->scratch = engine->arena + scratch_offset_bytes;
   return DAYPACK_OK;
+}
+
+void daypack_release_arena(const daypack_engine *engine, uint64_t from_bytes, uint64_t to_bytes) {
+  uint64_t from = from_bytes + (DAYPACK_PAGE_BYTES - from_bytes % DAYPACK_PAGE_BYTES) % DAYPACK_PAGE_BYTES;
+  uint64_t to = to_bytes - to_bytes % DAYPACK_PAGE_BYTES;
+  if (from < to) engine->platform->release(engine->arena + from, (size_t)(to - from));
 }
 
 /* Each word of the paint is another one, so that painted bytes moved elsewhere are a change too. As floats many are

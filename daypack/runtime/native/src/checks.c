@@ -17,8 +17,8 @@ typedef struct {
 } place;
 
 static daypack_code refuse(daypack_engine *engine, place at, const char *expected, unsigned long long found) {
-  return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: %s[%llu].%s: expected %s, found %llu", at.table,
-                      (unsigned long long)at.index, at.field, expected, found);
+  return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: %s[%llu].%s: expected %s, found %llu", engine->plan_name,
+                      at.table, (unsigned long long)at.index, at.field, expected, found);
 }
 
 /* Even an empty range needs a first byte inside, so that its address is one. */
@@ -37,7 +37,8 @@ static daypack_code check_header(daypack_engine *engine) {
 #define AT(field) ((place){"header", 0, field})
   EXPECT(header->target_arch == DAYPACK_ARCH_X86_64 || header->target_arch == DAYPACK_ARCH_AARCH64, AT("target_arch"),
          "1 (x86_64) or 2 (aarch64)", header->target_arch);
-  EXPECT(header->reserved == 0, AT("reserved"), "0", header->reserved);
+  EXPECT(header->order < sizeof DAYPACK_ORDER_NAMES / sizeof *DAYPACK_ORDER_NAMES, AT("order"), "a known order",
+         header->order);
   EXPECT(header->window >= 1 && header->window <= INT32_MAX, AT("window"), "1 or more", header->window);
   EXPECT(header->save_steps >= 1 && header->save_steps <= INT32_MAX, AT("save_steps"), "1 or more",
          header->save_steps);
@@ -60,8 +61,9 @@ static daypack_code check_header(daypack_engine *engine) {
          header->arguments.count);
   if (memcmp(header->kernel_id, linked->kernel_id, sizeof header->kernel_id) != 0)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "plan.bin: expected the kernel_id of this engine's kernels, found another: plan and engine are "
-                        "not of the same bundle");
+                        "%s: expected the kernel_id of this engine's kernels, found another: plan and engine are "
+                        "not of the same bundle",
+                        engine->plan_name);
   return DAYPACK_OK;
 #undef AT
 }

@@ -5,7 +5,7 @@
 
 static daypack_code run(daypack_engine *engine) {
   daypack_code code = daypack_verify_manifest(engine);
-  if (code == DAYPACK_OK) code = daypack_load_plan(engine);
+  if (code == DAYPACK_OK) code = daypack_load_plans(engine);
   if (code != DAYPACK_OK) return code;
   if (engine->options.verify_only) return daypack_report_verified(engine);
 

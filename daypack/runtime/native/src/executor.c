@@ -47,6 +47,7 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
       memset(engine->arena + instruction->arena_offset_bytes, 0, (size_t)instruction->size_bytes);
       return DAYPACK_OK;
     default: /* END_SHARD */
+      daypack_end_shard(engine);
       return DAYPACK_OK;
   }
 }
@@ -70,6 +71,8 @@ static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypac
   const daypack_plan_instruction *end = list + count;
   for (const daypack_plan_instruction *next = list; next < end; next++) {
     if (engine->platform->stop_requested()) return daypack_fail_stopped(&engine->error, engine);
+    engine->interrupted = list == engine->plan.steps && daypack_must_give_back(engine);
+    if (engine->interrupted) return DAYPACK_OK;
     daypack_code code = engine->options.profile ? run_timed(engine, step, next) : run_one(engine, step, next);
     if (code != DAYPACK_OK) return code;
   }
@@ -95,7 +98,8 @@ daypack_code daypack_run_setup(daypack_engine *engine) {
   return code;
 }
 
-/* The state is saved before the step is told, so that the event can say what that wrote. */
+/* The state is saved before the step is told, so that the event can say what that wrote. A step that is interrupted
+ * leaves an arena without meaning. */
 static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = clock_step(engine);
@@ -105,7 +109,8 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;
   daypack_begin_transfers();
   if (code == DAYPACK_OK) code = run_list(engine, before, engine->plan.steps, header->steps.count);
-  if (code == DAYPACK_OK) code = daypack_wait_transfers(engine, engine->posted_transfers);
+  if (code != DAYPACK_OK || engine->interrupted) return code;
+  code = daypack_wait_transfers(engine, engine->posted_transfers);
   if (code != DAYPACK_OK) return code;
   uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
   uint32_t after = clock_step(engine);
@@ -113,8 +118,8 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   float weight = scalar(engine, header->weight_offset_bytes);
   if (after != before + 1)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "plan.bin: expected a step to advance the clock from %u to %u, found %u", before, before + 1,
-                        after);
+                        "%s: expected a step to advance the clock from %u to %u, found %u", engine->plan_name, before,
+                        before + 1, after);
   if (!isfinite(loss))
     return daypack_fail(&engine->error, DAYPACK_STOPPED,
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
@@ -135,8 +140,13 @@ static uint64_t steps_to_run(const daypack_engine *engine) {
 
 daypack_code daypack_run_steps(daypack_engine *engine) {
   uint64_t steps = steps_to_run(engine);
+  uint64_t last = clock_step(engine) + steps;
   daypack_code code = daypack_report_start(engine, clock_step(engine));
   engine->underway = true;
-  for (uint64_t done = 0; code == DAYPACK_OK && done < steps; done++) code = run_step(engine, done + 1 == steps);
+  while (code == DAYPACK_OK && clock_step(engine) < last) {
+    code = run_step(engine, clock_step(engine) + UINT64_C(1) == last);
+    if (code == DAYPACK_OK && (engine->interrupted || clock_step(engine) < last))
+      code = daypack_follow_wishes(engine, engine->interrupted);
+  }
   return code == DAYPACK_OK ? daypack_report_end(engine, steps) : code;
 }

@@ -124,8 +124,8 @@ daypack_code daypack_check_features(daypack_engine *engine) {
     const char *name = feature_name(feature);
     if (name == NULL)
       return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                          "plan.bin: features[%llu]: expected a feature this engine can check, found number %u",
-                          (unsigned long long)index, feature);
+                          "%s: features[%llu]: expected a feature this engine can check, found number %u",
+                          engine->plan_name, (unsigned long long)index, feature);
     if (!engine->platform->has_feature(feature))
       return daypack_fail(&engine->error, DAYPACK_MISSING,
                           "processor: the plan's kernels need the feature %s, which this processor or its operating "

@@ -2,6 +2,8 @@
 #ifndef DAYPACK_INTERNAL_H
 #define DAYPACK_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "daypack.h"
 #include "daypack_plan.h"
 
@@ -14,6 +16,7 @@ enum {
   DAYPACK_BLOCK_BYTES = DAYPACK_IO_BYTES, /* of the state's data for each checksum */
   DAYPACK_POLICY_WORDS = 8,
   DAYPACK_LINE_BYTES = 8192,
+  DAYPACK_PLAN_NAME_BYTES = 24,
   DAYPACK_MANIFEST_BYTES = 1 << 16,
   DAYPACK_STACK_BYTES = 256 * 1024,
   DAYPACK_DIGEST_BYTES = 32,
@@ -43,6 +46,11 @@ typedef struct {
   bool audit_arena; /* count at the end what of the arena was used */
   bool require_signature;
   uint8_t signer[DAYPACK_KEY_BYTES]; /* the Ed25519 key whose signature is required */
+  uint32_t order;        /* one more than the order's number; 0: the first plan's */
+  uint64_t memory_bytes; /* of the plan to begin with, at most; 0: the largest */
+  bool rotate;           /* each window in the next order */
+  uint64_t squeeze;      /* act as if the system took memory back after so many shards; 0: never */
+  uint64_t relax;        /* and returned it after so many windows; 0: never */
 } daypack_options;
 
 /* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -95,7 +103,17 @@ typedef struct {
   daypack_options options;
   daypack_error error;
 
-  daypack_plan plan;
+  daypack_plan plan; /* the one that runs */
+  char plan_name[DAYPACK_PLAN_NAME_BYTES];
+  uint32_t plan_index;
+  uint32_t plan_count;
+  uint32_t listed_plans;        /* bit n: plan-n.bin is listed; bit 0 is plan.bin */
+  uint64_t largest_arena_bytes; /* of all plans */
+  uint64_t largest_plan_bytes;  /* of their files */
+  uint64_t swap_bytes;          /* the most that any plan stores there */
+  bool has_transfers;           /* of any plan */
+  uint8_t *tables;              /* memory for the tables of one plan, as large as the largest */
+  uint64_t tables_bytes;
   void **call_arguments;             /* as many as the kernel with the most arguments needs */
   daypack_kernel_time *kernel_times; /* one a kernel */
   uint64_t io_ns;                    /* with --profile: in instructions that read files or wait for them */
@@ -123,6 +141,8 @@ typedef struct {
   uint32_t policy_words[DAYPACK_POLICY_WORDS]; /* what a policy keeps from one run to the next; saved with the state */
   uint32_t *parts; /* raw CRC-32 of each part, of the generation that is being written */
   bool unfinished; /* a file of the next generation, or of one that is over, has its temporary name */
+  bool committed; /* this run has saved a state: it goes on from that, with --fresh too */
+  bool interrupted; /* memory is wanted back: the window is to be discarded */
   bool underway; /* a step has begun: failures are STOPPED from here on */
   uint64_t step; /* that is being computed or saved: completed steps when it is done */
   uint64_t saved_step;
@@ -195,7 +215,7 @@ typedef struct {
 
 const daypack_sha256_functions *daypack_choose_sha256(const daypack_platform *platform);
 
-/* loader.c, checks.c */
+/* loader.c, checks.c: the plan that `plan_name` names, over the one loaded before */
 DAYPACK_MUST_CHECK daypack_code daypack_load_plan(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_check_plan(daypack_engine *engine);
 
@@ -203,12 +223,38 @@ DAYPACK_MUST_CHECK daypack_code daypack_check_plan(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_check_features(daypack_engine *engine);
 bool daypack_cpu_has_feature(uint32_t feature);
 
+/* plans.c */
+/* Check every plan and load the one to begin with. */
+DAYPACK_MUST_CHECK daypack_code daypack_load_plans(daypack_engine *engine);
+typedef struct {
+  char text[DAYPACK_PLAN_NAME_BYTES];
+} daypack_name;
+
+/* The file of a plan of the bundle. */
+daypack_name daypack_plan_name(uint32_t index);
+/* The budget of a plan (UINT64_MAX: none) and its arena. */
+uint64_t daypack_plan_budget(uint32_t index, uint64_t *arena_bytes);
+uint64_t daypack_least_budget(const daypack_engine *engine);
+/* From the next window on, in this order (DAYPACK_ORDER_...) where the budget in force has it. False: no plan has it. */
+bool daypack_choose_order(const daypack_engine *engine, uint32_t order);
+/* The system wants memory back (0: it may be had again). At the next instruction the window is discarded if it runs
+ * under a larger budget; a larger one returns between windows. False: no plan is as small, the smallest is taken.
+ * Both may be called by any thread. */
+bool daypack_limit_memory(const daypack_engine *engine, uint64_t limit_bytes);
+/* Whether the window under way has to be discarded for memory. */
+bool daypack_must_give_back(const daypack_engine *engine);
+void daypack_end_shard(const daypack_engine *engine);
+/* Between two windows, or with `discard` instead of the rest of one: change to the plan that is wanted. */
+DAYPACK_MUST_CHECK daypack_code daypack_follow_wishes(daypack_engine *engine, bool discard);
+
 /* arena.c */
 bool daypack_fits(uint64_t offset_bytes, uint64_t size_bytes, uint64_t limit_bytes);
 bool daypack_add(uint64_t *sum, uint64_t term);
 bool daypack_align(uint64_t *value, uint64_t alignment);
 DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
+/* Whole pages of the arena [from, to) go back to the system; they read as zero when they are used again. */
+void daypack_release_arena(const daypack_engine *engine, uint64_t from_bytes, uint64_t to_bytes);
 
 /* Of the arena in aligned blocks: bytes of those that were written since it was painted, and where the last ends. */
 typedef struct {
@@ -248,6 +294,8 @@ void daypack_begin_transfers(void);
 void daypack_post_transfer(uint64_t index);
 /* Wait until the first `transfers` of the step are done, or one has failed. */
 DAYPACK_MUST_CHECK daypack_code daypack_wait_transfers(daypack_engine *engine, uint64_t transfers);
+/* Drop the transfers of the step that are not done, waiting for the piece under way; the error of one that failed. */
+DAYPACK_MUST_CHECK daypack_code daypack_cancel_transfers(daypack_engine *engine);
 /* Begin no other transfer; return when none is under way. */
 void daypack_stop_pager(void);
 
@@ -307,7 +355,14 @@ DAYPACK_MUST_CHECK daypack_code daypack_run_steps(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine);
 
 /* telemetry.c */
+typedef struct {
+  bool discarded;     /* the window under way */
+  uint64_t begin_ns;  /* of the change */
+  uint64_t wait_ns;   /* from the wish for less memory until it was given back; 0 otherwise */
+  uint64_t rss_bytes; /* then */
+} daypack_change;
 DAYPACK_MUST_CHECK daypack_code daypack_report_start(daypack_engine *engine, uint32_t step);
+DAYPACK_MUST_CHECK daypack_code daypack_report_plan(daypack_engine *engine, const daypack_change *change);
 DAYPACK_MUST_CHECK daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float loss, float weight,
                                                     uint64_t elapsed_ns);
 DAYPACK_MUST_CHECK daypack_code daypack_report_profile(daypack_engine *engine);

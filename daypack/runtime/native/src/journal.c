@@ -14,7 +14,7 @@ static const char NAME[] = "state.safetensors";
 static daypack_code make_swap(daypack_engine *engine) {
   const daypack_platform *platform = engine->platform;
   daypack_paged_file *swap = &engine->files[DAYPACK_FILE_SWAP];
-  uint64_t size_bytes = engine->plan.swap_bytes;
+  uint64_t size_bytes = engine->swap_bytes;
   if (size_bytes == 0) return DAYPACK_OK;
   swap->name = "swap";
   int result = swap->file = platform->open_update(engine->swap_path);
@@ -109,7 +109,7 @@ static daypack_code open_direct_source(daypack_engine *engine, daypack_paged_fil
 
 static daypack_code open_source(daypack_engine *engine, uint64_t *file_bytes) {
   daypack_paged_file *state = &engine->files[DAYPACK_FILE_STATE];
-  state->file = engine->options.fresh ? -ENOENT : engine->platform->open_read(engine->state_path);
+  state->file = engine->options.fresh && !engine->committed ? -ENOENT : engine->platform->open_read(engine->state_path);
   state->name = state->file >= 0 ? engine->state_path : NAME;
   if (state->file == -ENOENT)
     return daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &state->file, file_bytes);
@@ -230,6 +230,7 @@ daypack_code daypack_save(daypack_engine *engine) {
   if (result == 0) result = commit(engine);
   if (result < 0) return fail_save(engine, result);
   take_over(engine);
+  engine->committed = true;
   engine->saved_step = engine->step;
   result = platform->sync(engine->state_directory);
   return result < 0 ? fail_save(engine, result) : DAYPACK_OK;

@@ -8,14 +8,15 @@
 static daypack_code refuse_header(daypack_engine *engine, const daypack_plan_header *header, uint64_t file_bytes) {
   static const uint8_t magic[8] = DAYPACK_PLAN_MAGIC;
   if (memcmp(header->magic, magic, sizeof magic) != 0)
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: expected a plan's magic bytes, found others");
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected a plan's magic bytes, found others",
+                        engine->plan_name);
   if (header->version_major != DAYPACK_PLAN_VERSION_MAJOR)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "plan.bin: expected version %u, found %u.%u; compile the bundle again",
-                        DAYPACK_PLAN_VERSION_MAJOR, header->version_major, header->version_minor);
+                        "%s: expected version %u, found %u.%u; compile the bundle again",
+                        engine->plan_name, DAYPACK_PLAN_VERSION_MAJOR, header->version_major, header->version_minor);
   if (header->file_bytes != file_bytes)
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: expected %llu bytes, found %llu",
-                        (unsigned long long)header->file_bytes, (unsigned long long)file_bytes);
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected %llu bytes, found %llu",
+                        engine->plan_name, (unsigned long long)header->file_bytes, (unsigned long long)file_bytes);
   return DAYPACK_OK;
 }
 
@@ -33,15 +34,16 @@ static daypack_code check_sections(daypack_engine *engine, const daypack_plan_he
         __builtin_mul_overflow(section->count, DAYPACK_SECTION_ELEMENT_BYTES[index], &size_bytes) ||
         !daypack_fits(position, size_bytes, header->file_bytes))
       return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                          "plan.bin: section %s: expected to begin at %llu and to fit in the file, found %llu records "
+                          "%s: section %s: expected to begin at %llu and to fit in the file, found %llu records "
                           "at %llu",
-                          DAYPACK_SECTION_NAMES[index], (unsigned long long)position,
+                          engine->plan_name, DAYPACK_SECTION_NAMES[index], (unsigned long long)position,
                           (unsigned long long)section->count, (unsigned long long)section->offset_bytes);
     position += size_bytes;
   }
   if (position != header->file_bytes)
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: expected the last section to end at %llu, "
-                        "found %llu", (unsigned long long)header->file_bytes, (unsigned long long)position);
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected the last section to end at %llu, "
+                        "found %llu", engine->plan_name, (unsigned long long)header->file_bytes,
+                        (unsigned long long)position);
   return DAYPACK_OK;
 }
 
@@ -51,8 +53,8 @@ static daypack_code check_padding(daypack_engine *engine, const uint8_t *bytes,
   for (size_t index = 0; index < DAYPACK_SECTION_COUNT; index++) {
     for (; position < sections[index].offset_bytes; position++)
       if (bytes[position] != 0)
-        return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: expected zero at %llu, found %u",
-                            (unsigned long long)position, bytes[position]);
+        return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected zero at %llu, found %u",
+                            engine->plan_name, (unsigned long long)position, bytes[position]);
     position += sections[index].count * DAYPACK_SECTION_ELEMENT_BYTES[index];
   }
   return DAYPACK_OK;
@@ -76,20 +78,25 @@ static void point(daypack_engine *engine, uint8_t *bytes) {
   plan->strings = (const void *)(bytes + header->strings.offset_bytes);
 }
 
-/* Section counts are below 2^32 and sizes below the file's, so these sums stay far from 2^64. */
+/* Room for the largest plan so far, after it the two small tables that running needs. Their sizes are the linked
+ * kernels', which every plan must have. A larger plan takes new memory; this happens before the first step only. */
 static uint8_t *map_tables(daypack_engine *engine, const daypack_plan_header *header) {
-  uint64_t times_offset = header->file_bytes;
-  if (!daypack_align(&times_offset, DAYPACK_ALIGNMENT_BYTES)) return NULL;
-  uint64_t arguments_offset = times_offset + header->kernels.count * sizeof(daypack_kernel_time);
-  uint64_t size_bytes = arguments_offset + (header->arguments.count + 1) * sizeof(void *);
-  uint8_t *bytes = engine->platform->map((size_t)size_bytes);
+  uint64_t file_bytes = header->file_bytes;
+  if (engine->tables != NULL && file_bytes <= engine->tables_bytes) return engine->tables;
+  uint64_t times_bytes = daypack_linked.kernel_count * sizeof(daypack_kernel_time);
+  uint64_t arguments_bytes = ((uint64_t)daypack_linked.argument_count + 1) * sizeof(void *);
+  if (!daypack_align(&file_bytes, DAYPACK_ALIGNMENT_BYTES)) return NULL;
+  uint8_t *bytes = engine->platform->map((size_t)(file_bytes + times_bytes + arguments_bytes));
   if (bytes == NULL) {
     (void)daypack_fail(&engine->error, DAYPACK_MISSING, "memory: expected %llu bytes for the plan's tables, found less",
-                       (unsigned long long)size_bytes);
+                       (unsigned long long)(file_bytes + times_bytes + arguments_bytes));
     return NULL;
   }
-  engine->kernel_times = (void *)(bytes + times_offset);
-  engine->call_arguments = (void *)(bytes + arguments_offset);
+  if (engine->tables != NULL) engine->platform->release(engine->tables, (size_t)engine->tables_bytes);
+  engine->tables = bytes;
+  engine->tables_bytes = file_bytes;
+  engine->kernel_times = (void *)(bytes + file_bytes);
+  engine->call_arguments = (void *)(bytes + file_bytes + times_bytes);
   return bytes;
 }
 
@@ -97,15 +104,15 @@ static daypack_code load(daypack_engine *engine, int file, uint64_t file_bytes) 
   daypack_plan_header header;
   daypack_plan_section sections[DAYPACK_SECTION_COUNT];
   if (file_bytes < sizeof header)
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "plan.bin: expected at least %zu bytes, found %llu",
-                        sizeof header, (unsigned long long)file_bytes);
-  daypack_code code = daypack_read_exactly(engine, file, "plan.bin", &header, sizeof header, 0);
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected at least %zu bytes, found %llu",
+                        engine->plan_name, sizeof header, (unsigned long long)file_bytes);
+  daypack_code code = daypack_read_exactly(engine, file, engine->plan_name, &header, sizeof header, 0);
   if (code == DAYPACK_OK) code = refuse_header(engine, &header, file_bytes);
   if (code == DAYPACK_OK) code = check_sections(engine, &header, sections);
   if (code != DAYPACK_OK) return code;
   uint8_t *bytes = map_tables(engine, &header);
   if (bytes == NULL) return engine->error.code;
-  code = daypack_read_exactly(engine, file, "plan.bin", bytes + sizeof header, file_bytes - sizeof header,
+  code = daypack_read_exactly(engine, file, engine->plan_name, bytes + sizeof header, file_bytes - sizeof header,
                               sizeof header);
   if (code != DAYPACK_OK) return code;
   memcpy(bytes, &header, sizeof header);
@@ -117,9 +124,11 @@ static daypack_code load(daypack_engine *engine, int file, uint64_t file_bytes) 
 daypack_code daypack_load_plan(daypack_engine *engine) {
   int file = -1;
   uint64_t file_bytes = 0;
-  daypack_code code = daypack_open_weights(engine);
+  daypack_code code = engine->weights_bytes == 0 && engine->files[DAYPACK_FILE_WEIGHTS].file < 0
+                          ? daypack_open_weights(engine)
+                          : DAYPACK_OK;
   if (code != DAYPACK_OK) return code;
-  code = daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, "plan.bin", &file, &file_bytes);
+  code = daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, engine->plan_name, &file, &file_bytes);
   if (code != DAYPACK_OK) return code;
   code = load(engine, file, file_bytes);
   (void)engine->platform->close(file);

@@ -56,6 +56,16 @@ static bool parse_entry(const char **cursor, entry *found) {
          parse_name(cursor, found->name);
 }
 
+/* N of plan-N.bin, 0 of plan.bin, or -1. */
+static int plan_number(const char *name) {
+  if (strcmp(name, "plan.bin") == 0) return 0;
+  if (strncmp(name, "plan-", 5) != 0 || name[5] < '1' || name[5] > '9') return -1;
+  int number = name[5] - '0';
+  const char *rest = name + 6;
+  if (*rest >= '0' && *rest <= '9') number = number * 10 + *rest++ - '0';
+  return strcmp(rest, ".bin") == 0 && number < (int)DAYPACK_MAX_PLANS ? number : -1;
+}
+
 static daypack_code hash_file(daypack_engine *engine, int file, const entry *listed, uint8_t digest[DAYPACK_DIGEST_BYTES]) {
   const daypack_sha256_functions *sha256 = daypack_choose_sha256(engine->platform);
   daypack_sha256 state;
@@ -139,6 +149,7 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
     if (code != DAYPACK_OK) return code;
     if (required < REQUIRED_COUNT && strcmp(listed.name, REQUIRED[required]) == 0) required++;
     if (strcmp(listed.name, "engine") == 0) engine->engine_bytes = listed.size_bytes;
+    if (plan_number(listed.name) >= 0) engine->listed_plans |= 1u << plan_number(listed.name);
     if (strcmp(listed.name, "data.bin") == 0) engine->data_listed = true;
     if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
     engine->listed_files++;

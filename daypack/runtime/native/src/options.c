@@ -5,7 +5,8 @@
 
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
-  "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY]"
+  "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] " \
+  "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS]"
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -31,6 +32,17 @@ static daypack_code parse_signer(daypack_options *options, daypack_error *error,
   return DAYPACK_OK;
 }
 
+static daypack_code parse_order(daypack_error *error, const char *text, uint32_t *order) {
+  const uint32_t count = sizeof DAYPACK_ORDER_NAMES / sizeof *DAYPACK_ORDER_NAMES;
+  for (uint32_t index = 0; index < count; index++) {
+    if (strcmp(text, DAYPACK_ORDER_NAMES[index]) != 0) continue;
+    *order = index + 1;
+    return DAYPACK_OK;
+  }
+  return daypack_fail(error, DAYPACK_BAD_INPUT, "--order: expected %s, %s, %s or %s, found '%s'", DAYPACK_ORDER_NAMES[0],
+                      DAYPACK_ORDER_NAMES[1], DAYPACK_ORDER_NAMES[2], DAYPACK_ORDER_NAMES[3], text);
+}
+
 static daypack_code parse_valued(daypack_options *options, daypack_error *error, const char *name,
                                  char *value) {
   uint64_t count = 0;
@@ -47,6 +59,14 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     return parse_signer(options, error, value);
   } else if (strcmp(name, "--steps") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->steps);
+  } else if (strcmp(name, "--order") == 0) {
+    return parse_order(error, value, &options->order);
+  } else if (strcmp(name, "--memory") == 0) {
+    return parse_count(error, name, value, INT64_MAX / 16, &options->memory_bytes);
+  } else if (strcmp(name, "--squeeze") == 0) {
+    return parse_count(error, name, value, UINT32_MAX, &options->squeeze);
+  } else if (strcmp(name, "--relax") == 0) {
+    return parse_count(error, name, value, UINT32_MAX, &options->relax);
   } else {
     code = parse_count(error, name, value, DAYPACK_MAX_THREADS, &count);
     options->threads = (uint32_t)count;
@@ -58,7 +78,9 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
 static bool takes_value(const char *name) {
   return strcmp(name, "--bundle") == 0 || strcmp(name, "--state") == 0 || strcmp(name, "--data") == 0 ||
          strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0 ||
-         strcmp(name, "--require-signature") == 0;
+         strcmp(name, "--require-signature") == 0 ||
+         strcmp(name, "--order") == 0 || strcmp(name, "--memory") == 0 || strcmp(name, "--squeeze") == 0 ||
+         strcmp(name, "--relax") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */
@@ -87,6 +109,8 @@ daypack_code daypack_parse_options(daypack_options *options, daypack_error *erro
       options->direct = true;
     } else if (strcmp(name, "--audit-arena") == 0) {
       options->audit_arena = true;
+    } else if (strcmp(name, "--rotate") == 0) {
+      options->rotate = true;
     } else if (!takes_value(name)) {
       return daypack_fail(error, DAYPACK_BAD_INPUT, "unknown argument '%s'; " USAGE, name);
     } else if (position + 1 == count) {

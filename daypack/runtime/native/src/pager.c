@@ -24,6 +24,7 @@ static struct {
   uint64_t limit;  /* the first that it may not begin */
   uint64_t done;   /* transfers since the step began */
   bool busy;
+  bool cancel; /* what is under way is not wanted any more */
   bool quit;
   daypack_error error; /* of the transfer that failed; no other begins then */
   daypack_error found; /* the same, of the pager's thread alone */
@@ -40,6 +41,13 @@ static bool must_stop(void) {
   bool stop = pager.quit;
   unlock();
   return stop || pager.engine->platform->stop_requested();
+}
+
+static bool is_cancelled(void) {
+  lock();
+  bool cancel = pager.cancel;
+  unlock();
+  return cancel;
 }
 
 static daypack_code fail_write(const daypack_paged_file *file, const daypack_range *rest, int64_t result) {
@@ -74,6 +82,7 @@ static daypack_code transfer(const daypack_plan_instruction *instruction) {
     uint64_t rest = instruction->size_bytes - done;
     daypack_range piece = {data + done, rest < PIECE_BYTES ? rest : PIECE_BYTES, instruction->source + done};
     if (must_stop()) return daypack_fail_stopped(&pager.found, pager.engine);
+    if (is_cancelled()) return DAYPACK_OK;
     daypack_code code = move_piece(instruction, &piece);
     if (code != DAYPACK_OK) return code;
   }
@@ -115,22 +124,24 @@ static void *run_pager(void *context) {
     daypack_code code = transfer(next);
     uint64_t elapsed_ns = pager.engine->platform->now_ns() - begin_ns;
     lock();
-    pager.busy = false;
     pager.busy_ns += elapsed_ns;
     pager.done += code == DAYPACK_OK;
     if (code != DAYPACK_OK) pager.error = pager.found;
     (void)pthread_cond_signal(&pager.progress);
-    if (code != DAYPACK_OK || next->op != DAYPACK_OP_FETCH) continue;
-    unlock();
-    hint_next(cursor); /* finds nothing behind a step's last transfer, so files are never hinted while they change */
-    lock();
+    if (code == DAYPACK_OK && next->op == DAYPACK_OP_FETCH) {
+      unlock();
+      hint_next(cursor); /* finds nothing behind a step's last transfer, so files are never hinted while they change */
+      lock();
+    }
+    pager.busy = false; /* from here on the plan may be another */
+    (void)pthread_cond_signal(&pager.progress);
   }
   return NULL;
 }
 
 daypack_code daypack_start_pager(daypack_engine *engine) {
   pager.engine = engine;
-  if (engine->plan.transfers == 0) return DAYPACK_OK;
+  if (!engine->has_transfers) return DAYPACK_OK;
   if (engine->platform->start_thread(run_pager, NULL, DAYPACK_STACK_BYTES) < 0)
     return daypack_fail(&engine->error, DAYPACK_MISSING, "threads: expected one more for the pager, the system gave none");
   return DAYPACK_OK;
@@ -159,6 +170,19 @@ daypack_code daypack_wait_transfers(daypack_engine *engine, uint64_t transfers) 
   engine->written_bytes += pager.written_bytes;
   engine->transfer_ns += pager.busy_ns;
   pager.read_bytes = pager.written_bytes = pager.busy_ns = 0;
+  unlock();
+  return code;
+}
+
+daypack_code daypack_cancel_transfers(daypack_engine *engine) {
+  lock();
+  pager.cancel = true;
+  pager.limit = pager.cursor;
+  while (pager.busy) (void)pthread_cond_wait(&pager.progress, &pager.mutex);
+  daypack_code code = pager.error.code;
+  if (code != DAYPACK_OK) engine->error = pager.error;
+  pager.read_bytes = pager.written_bytes = pager.busy_ns = 0;
+  pager.cancel = false;
   unlock();
   return code;
 }

@@ -52,6 +52,18 @@ static uint64_t peak_rss_bytes(void) {
   return kilobytes * 1024;
 }
 
+/* The second number of /proc/self/statm, in pages; 0 when the system does not tell. */
+static uint64_t rss_bytes(void) {
+  char text[256];
+  int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t size = read(file, text, sizeof text - 1);
+  (void)close(file);
+  text[size < 0 ? 0 : size] = '\0';
+  unsigned long long pages = 0;
+  return sscanf(text, "%*u %llu", &pages) == 1 ? pages * (unsigned long long)sysconf(_SC_PAGESIZE) : 0;
+}
+
 static int result_of(int result) { return result < 0 ? -errno : result; }
 
 static int open_read(const char *path) { return result_of(open(path, O_RDONLY | O_CLOEXEC)); }
@@ -145,6 +157,8 @@ static void *map(size_t size_bytes) {
   return memory == MAP_FAILED ? NULL : memory;
 }
 
+static void release(void *memory, size_t size_bytes) { (void)madvise(memory, size_bytes, MADV_DONTNEED); }
+
 static int start_thread(void *(*run)(void *), void *context, size_t stack_bytes) {
   pthread_t thread;
   pthread_attr_t attributes;
@@ -161,6 +175,7 @@ static const daypack_platform platform = {
     .has_feature = daypack_cpu_has_feature,
     .stop_requested = stop_requested,
     .peak_rss_bytes = peak_rss_bytes,
+    .rss_bytes = rss_bytes,
     .open_read = open_read,
     .open_plain = open_plain,
     .open_direct = open_direct,
@@ -182,6 +197,7 @@ static const daypack_platform platform = {
     .exchange = exchange,
     .remove = remove_file,
     .map = map,
+    .release = release,
     .start_thread = start_thread,
 };
 

@@ -70,8 +70,24 @@ static const char *cpu_name(void) {
 }
 
 daypack_code daypack_report_start(daypack_engine *engine, uint32_t step) {
-  append("{\"event\":\"start\",\"version\":1,\"threads\":%u,\"arena_bytes\":%llu,\"cpu\":\"%s\",\"step\":%u}",
-         engine->threads, (unsigned long long)engine->plan.header->arena_bytes, cpu_name(), step);
+  append("{\"event\":\"start\",\"version\":1,\"threads\":%u,\"arena_bytes\":%llu,\"cpu\":\"%s\",\"step\":%u,"
+         "\"plan\":%u,\"plans\":%u,\"order\":\"%s\"}",
+         engine->threads, (unsigned long long)engine->plan.header->arena_bytes, cpu_name(), step, engine->plan_index,
+         engine->plan_count, DAYPACK_ORDER_NAMES[engine->plan.header->order]);
+  return send(engine);
+}
+
+/* `saved_step` is what the new plan has read: the completed steps that are in memory now. */
+daypack_code daypack_report_plan(daypack_engine *engine, const daypack_change *change) {
+  const daypack_plan_header *header = engine->plan.header;
+  append("{\"event\":\"plan\",\"plan\":%u,\"order\":\"%s\",\"budget_bytes\":%llu,\"arena_bytes\":%llu,\"step\":%llu,"
+         "\"discarded\":%s,\"seconds\":%.9f,\"wait_seconds\":%.9f,\"rss_bytes\":%llu,\"read_bytes\":%llu,"
+         "\"written_bytes\":%llu,\"source\":\"measured\"}",
+         engine->plan_index, DAYPACK_ORDER_NAMES[header->order], (unsigned long long)header->budget_bytes,
+         (unsigned long long)header->arena_bytes, (unsigned long long)engine->saved_step,
+         change->discarded ? "true" : "false", (double)(engine->platform->now_ns() - change->begin_ns) / 1e9,
+         (double)change->wait_ns / 1e9, (unsigned long long)change->rss_bytes, (unsigned long long)engine->read_bytes,
+         (unsigned long long)engine->written_bytes);
   return send(engine);
 }
 
