@@ -179,6 +179,13 @@ def run(
     direct: Annotated[
         bool, typer.Option("--direct", help="Flash without the system's cache, for measurements.")
     ] = False,
+    order: Annotated[
+        str | None, typer.Option("--order", metavar="NAME", help="Of the bundle's orders; else the first.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="Begin with the largest plan within it: 160MB."),
+    ] = None,
     public_key: Annotated[
         Path | None,
         typer.Option("--public-key", metavar="FILE", help="Run only what this key signed: KEY.pub."),
@@ -197,6 +204,8 @@ def run(
         state=state,
         fresh=fresh,
         direct=direct,
+        order=order,
+        memory_bytes=_memory_bytes(memory),
         public_key=public_key,
     )
     try:

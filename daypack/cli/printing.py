@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PREDICTED = ("peak_bytes", "step_seconds", "step_joules", "flash_read_bytes", "flash_written_bytes")
 PIPE_COLUMNS = 240
+PLAN_COLUMNS = ("plan", "order", "budget", "peak", "time", "energy", "power by shard", "read", "written")
 STEP = ("step", "loss", "seconds", "tokens", "peak_rss_bytes", "read_bytes", "written_bytes", "source")
 
 
@@ -46,6 +47,7 @@ def compile_record(result: CompileResult) -> dict[str, Any]:
         "kernels": result.kernels,
         "shards": result.shards,
         "compile_seconds": result.compile_seconds,
+        "plans": [dict(plan) for plan in result.plans],
     }
 
 
@@ -65,6 +67,25 @@ def print_compiled(result: CompileResult) -> None:
     print(f"  energy       {joules}")
     print(f"  flash read   {format_size(predicted.flash_read_bytes)}")
     print(f"  flash write  {format_size(predicted.flash_written_bytes)}")
+    if len(result.plans) > 1:
+        _print_table(PLAN_COLUMNS, [_plan_row(plan) for plan in result.plans])
+
+
+def _plan_row(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    from daypack.spec import format_size
+
+    joules, watts = plan["step_joules"], (plan["mean_watts"], plan["peak_watts"])
+    return (
+        plan["file"],
+        plan["order"],
+        "none" if plan["budget_bytes"] is None else format_size(plan["budget_bytes"]),
+        format_size(plan["peak_bytes"]),
+        f"{plan['step_seconds']:.3g} s",
+        "unknown" if joules is None else f"{joules:.3g} J",
+        "unknown" if None in watts else f"{watts[0]:.3g}, at most {watts[1]:.3g} W",
+        format_size(plan["flash_read_bytes"]),
+        format_size(plan["flash_written_bytes"]),
+    )
 
 
 def report_record(made: Report) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _sizes(value: object) -> object:
     given = cast(list[object], value) if isinstance(value, list) else [value]
     sizes = [entry for entry in map(_size, given) if isinstance(entry, int) and not isinstance(entry, bool)]
     found: object = tuple(sorted(set(sizes), reverse=True))
-    return found if sizes and len(sizes) == len(given) else value
+    return found if sizes and len(sizes) == len(given) else cast(object, value)
 
 
 def _path(value: object, info: ValidationInfo) -> object:

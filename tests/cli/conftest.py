@@ -33,6 +33,7 @@ class CompileResult:
     kernels: int = 34
     shards: int = 12
     compile_seconds: float = 41.25
+    plans: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class FakeApi:
     fail: BaseException | None = None
     first_loss: float = 5.5
     inspected: dict[str, Any] = field(default_factory=dict)
+    plans: tuple[dict[str, Any], ...] = ()
 
     def compile_spec(
         self,
@@ -93,7 +95,7 @@ class FakeApi:
         for stage, fraction in (("trace", 0.0), ("kernels", 0.5), ("kernels", 0.75), ("emit", 0.9)):
             on_stage(stage, fraction)
         self._maybe_fail()
-        return CompileResult(out)
+        return CompileResult(out, plans=self.plans)
 
     def dump_problem(self, spec: Any, file: Path, **options: Any) -> int:
         self.calls.append(("dump", {"spec": spec, "file": file, **options}))

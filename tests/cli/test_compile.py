@@ -22,6 +22,7 @@ def test_json_is_one_object_with_the_documented_keys(command, api, spec_file: Pa
         "kernels": 34,
         "shards": 12,
         "compile_seconds": 41.25,
+        "plans": [],
     }
 
 
@@ -30,6 +31,27 @@ def test_people_get_lines_and_a_line_a_stage(command, api, spec_file: Path, tmp_
     assert outcome.err == "compile: trace\ncompile: kernels\ncompile: emit\n"
     assert "modelled, one step:\n  peak memory  158 MB\n  time         1.25 s\n" in outcome.out
     assert "energy       unknown" in outcome.out
+
+
+def test_several_plans_are_a_table(command, api, spec_file: Path) -> None:
+    plan = {
+        "file": "plan.bin",
+        "order": "micro-batch-major",
+        "budget_bytes": 160_000_000,
+        "peak_bytes": 158_000_000,
+        "step_seconds": 1.25,
+        "step_joules": 3.5,
+        "mean_watts": 2.8,
+        "peak_watts": 3.1,
+        "flash_read_bytes": 5_000_000,
+        "flash_written_bytes": 4096,
+    }
+    unknown = {"budget_bytes": None, "step_joules": None, "mean_watts": None, "peak_watts": None}
+    api.plans = (plan, {**plan, **unknown, "file": "plan-1.bin", "order": "layer-major"})
+    out = command("compile", spec_file, "--out", "b").out.splitlines()
+    assert out[-2].split("  ")[0] == "plan.bin" and "2.8, at most 3.1 W" in out[-2] and "160 MB" in out[-2]
+    assert "layer-major" in out[-1] and out[-1].count("unknown") == 2 and "none" in out[-1]
+    assert command("compile", spec_file, "--out", "b", "--json").json["plans"] == list(api.plans)
 
 
 def test_the_options_arrive(command, api, spec_file: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from daypack.errors import BundleError, MissingTool, Stopped
 
+PLAN = ("--order", "layer-major", "--memory", "160MB")
+
 
 def test_json_is_one_object_a_step(command, api) -> None:
     outcome = command("run", "b", "--json")
@@ -60,6 +62,8 @@ def test_the_defaults_arrive(command, api) -> None:
                 "fresh": False,
                 "direct": False,
                 "public_key": None,
+                "order": None,
+                "memory_bytes": None,
             },
         )
     ]
@@ -67,7 +71,7 @@ def test_the_defaults_arrive(command, api) -> None:
 
 def test_the_options_arrive(command, api) -> None:
     options = ["--data", "d.txt", "--steps", 3, "--via", "emulated", "--threads", 4, "--state", "s"]
-    command("run", "b", *options, "--fresh", "--direct", "--public-key", "k.pub")
+    command("run", "b", *options, "--fresh", "--direct", "--public-key", "k.pub", *PLAN)
     assert api.calls[0][1] == {
         "bundle": Path("b"),
         "data": Path("d.txt"),
@@ -78,6 +82,8 @@ def test_the_options_arrive(command, api) -> None:
         "fresh": True,
         "direct": True,
         "public_key": Path("k.pub"),
+        "order": "layer-major",
+        "memory_bytes": 160_000_000,
     }
 
 

@@ -46,7 +46,7 @@ bool daypack_is_record(const daypack_plan *plan, uint64_t offset_bytes, uint64_t
 }
 
 daypack_code daypack_map_blocks(daypack_engine *engine) {
-  uint64_t count = engine->plan.part_count;
+  uint64_t count = engine->largest_part_count;
   daypack_prepare_crc32(engine->platform);
   if (count == 0) return DAYPACK_OK;
   engine->parts = count < SIZE_MAX / 8 ? engine->platform->map((size_t)(count * sizeof *engine->parts)) : NULL;

@@ -111,6 +111,7 @@ typedef struct {
   uint64_t largest_arena_bytes; /* of all plans */
   uint64_t largest_plan_bytes;  /* of their files */
   uint64_t swap_bytes;          /* the most that any plan stores there */
+  uint64_t largest_part_count;  /* of the records of any plan */
   bool has_transfers;           /* of any plan */
   uint8_t *tables;              /* memory for the tables of one plan, as large as the largest */
   uint64_t tables_bytes;

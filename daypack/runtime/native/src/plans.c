@@ -127,6 +127,7 @@ static daypack_code summarize(daypack_engine *engine, uint32_t index) {
                            header->arena_bytes};
   if (header->arena_bytes > engine->largest_arena_bytes) engine->largest_arena_bytes = header->arena_bytes;
   if (header->file_bytes > engine->largest_plan_bytes) engine->largest_plan_bytes = header->file_bytes;
+  if (engine->plan.part_count > engine->largest_part_count) engine->largest_part_count = engine->plan.part_count;
   if (engine->plan.swap_bytes > engine->swap_bytes) engine->swap_bytes = engine->plan.swap_bytes;
   engine->has_transfers = engine->has_transfers || engine->plan.transfers > 0;
   return DAYPACK_OK;
