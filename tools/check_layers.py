@@ -40,6 +40,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "flax": ("models", "user_step", "api"),
     "optax": ("models", "user_step", "api"),
     "typer": ("cli",),
+    "distributed": ("runtime",),
     "torch": (),
     "transformers": (),
     "pickle": (),

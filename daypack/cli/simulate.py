@@ -66,18 +66,25 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What is crossed with what.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="For the table and the page.")],
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Else one a core.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler's, instead.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Cross policies, devices, recordings and workloads; write a table and a page."""
     from daypack.report.study_page import write_study_page
-    from daypack.runtime.study import read_study, run_study, write_table
+    from daypack.runtime.study import read_study, write_table
+    from daypack.runtime.study_workers import run_study
 
     plan = read_study(file)
     if out.exists() and not out.is_dir():
         raise SpecError(f"--out {out}: there is a file of that name, takes a folder")
     with progress.Stages("study", plain=not as_json) as stages:
         rows = run_study(
-            plan, workers=workers, on_done=lambda done: stages.update("simulate", done / len(plan))
+            plan,
+            workers=workers,
+            cluster=cluster,
+            on_done=lambda done: stages.update("simulate", done / len(plan)),
         )
     out.mkdir(parents=True, exist_ok=True)
     table, page = out / "study.csv", out / "study.html"

@@ -17,21 +17,17 @@ A study is a TOML file; every case starts from the same job and limits:
     [limits]
     reserve = 0.2
 
-Relative paths start at the folder of the file. Cases run in a pool of processes; results come in the order
-of the cross product whichever way they ran.
+Relative paths start at the folder of the file. `study_workers` runs the cases.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -197,20 +193,6 @@ def read_study(path: Path) -> tuple[Case, ...]:
         setting_of(load_profile(device), work, limits)
     crossed = product(names["devices"], names["recordings"], works, names["policies"])
     return tuple(Case(d, r, p, w, job, limits, data.get("oracle", False)) for d, r, w, p in crossed)
-
-
-def run_study(
-    cases: Sequence[Case], *, workers: int | None = None, on_done: Callable[[int], None] | None = None
-) -> tuple[Result, ...]:
-    """Run every case in a pool of processes; `on_done` hears how many are finished."""
-    rows: list[Result] = []
-    count = min(workers or len(os.sched_getaffinity(0)), len(cases))
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        for row in pool.map(run_row, cases):
-            rows.append(row)
-            if on_done:
-                on_done(len(rows))
-    return tuple(rows)
 
 
 def write_table(rows: Sequence[Result], path: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 
 from daypack.cli.app import main
-from daypack.errors import SpecError
+from daypack.errors import MissingTool, SpecError
+from daypack.runtime import study_workers
 from daypack.runtime.policies import POLICIES, Observable
-from daypack.runtime.study import load_workload, read_study, run_row, write_table
+from daypack.runtime.study import Case, load_workload, read_study, run_row, write_table
+from daypack.runtime.study_workers import run_study
 
 STUDY = """
 policies = ["lookahead", "mobilefinetuner"]
@@ -112,6 +116,32 @@ def test_a_wrong_study_is_refused(old: str, new: str, message: str, tmp_path: Pa
     (tmp_path / "s.toml").write_text(STUDY.replace(old, new, 1))
     with pytest.raises(SpecError, match=message):
         read_study(tmp_path / "s.toml")
+
+
+def test_a_cluster_gives_the_same_rows(tmp_path: Path) -> None:
+    cases = _cases(tmp_path)
+    heard: list[int] = []
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        rows = run_study(cases, cluster=cluster.scheduler_address, on_done=heard.append)
+    assert rows == tuple(run_row(case) for case in cases)
+    assert heard == [1, 2]
+
+
+def test_a_cluster_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_workers, "CONNECT_S", 0.5)
+    with pytest.raises(MissingTool, match="--cluster tcp://127.0.0.1:1: no Dask scheduler answers"):
+        run_study(_cases(tmp_path), cluster="tcp://127.0.0.1:1")
+
+
+def test_a_cluster_without_its_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingTool, match="--cluster needs the package distributed, found none; pip install"):
+        run_study(_cases(tmp_path), cluster="tcp://127.0.0.1:1")
+
+
+def _cases(folder: Path) -> tuple[Case, ...]:
+    (folder / "s.toml").write_text(STUDY)
+    return read_study(folder / "s.toml")
 
 
 def test_a_folder_that_is_no_workload_is_refused() -> None:

@@ -60,5 +60,7 @@ static double free_since_first_midnight(const daypack_policy_table *table, doubl
 
 double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s) {
   if (to_s <= from_s) return 0.0;
-  return free_since_first_midnight(table, to_s) - free_since_first_midnight(table, from_s);
+  double all_s = to_s - from_s;
+  double habit_s = free_since_first_midnight(table, to_s) - free_since_first_midnight(table, from_s);
+  return habit_s + (all_s - habit_s) * DAYPACK_PERSIST_S / (DAYPACK_PERSIST_S + all_s);
 }

@@ -28,6 +28,8 @@ enum {
 
 enum { DAYPACK_HALF_HOURS = 48, DAYPACK_PAUSE = -1 };
 #define DAYPACK_DAY_S 86400.0
+/* How long, on average, what is free now stays so whatever habits say (assumed; see docs/adr/0027). */
+#define DAYPACK_PERSIST_S 1800.0
 
 /* Why nothing runs; 0 is the policy's own word. */
 enum {
@@ -89,7 +91,8 @@ uint32_t daypack_limit_in_force(const daypack_policy_table *table, const double 
 /* What to do; a limit in force pauses whatever the table says, and leaves the state as it is. */
 daypack_decision daypack_decide(const daypack_policy_table *table, const double *observation, uint32_t state);
 
-/* Seconds that are expected to be free from one time to a later one; both since a midnight. */
+/* Seconds that are expected to be free until a later time, it being free now; both since a midnight. What habits
+ * call busy is free with a probability that falls by half in DAYPACK_PERSIST_S. */
 double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s);
 
 #endif
