@@ -7,6 +7,7 @@ session.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -43,6 +44,10 @@ from daypack.runtime.plan_file import (
     Zero,
 )
 from daypack.runtime.state_file import state_layout, write_state
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from survival.sanitized import sanitized_engine
 
 NATIVE = Path(__file__).parent / "native"
 HOST = {"x86_64": "x86_64", "aarch64": "aarch64"}[platform.machine()]
@@ -310,18 +315,38 @@ def kernel_objects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 def engines(
     kernel_objects: Callable[[str], bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., build.BuiltEngine]:
-    """(arch, variant) -> an engine with the example's kernels. Variants: plain, faulty platform, UBSan in
-    trap mode.
+    """(arch, variant) -> an engine with the example's kernels. Variants: plain, faulty platform, a platform
+    that loses power, UBSan in trap mode; and with gcc's sanitizers.
     """
     directory = tmp_path_factory.mktemp("engines")
     built: dict[tuple[str, str], build.BuiltEngine] = {}
     variants: dict[str, dict[str, Any]] = {
         "plain": {},
         "faulty": {"main": NATIVE / "fault_main.c"},
+        "power": {"main": NATIVE / "power_main.c"},
         "trapping": {"extra_flags": ("-fsanitize=undefined", "-fsanitize-trap=undefined")},
     }
 
+    def sanitized(sanitizer: str, main: Path, kernel_object: bytes, out: Path) -> build.BuiltEngine:
+        if shutil.which("gcc") is None and os.environ.get("CI") != "true":
+            pytest.skip("no gcc here, whose sanitizers this needs")
+        path = sanitized_engine(
+            sanitizer,
+            triple=TRIPLES[HOST],
+            kernel_object=kernel_object,
+            kernels=KERNELS,
+            scratch_bytes=SCRATCH_BYTES,
+            out=out,
+            main=main,
+        )
+        return build.BuiltEngine(path, path.stat().st_size, hashlib.sha256(kernel_object).digest())
+
     def engine(arch: str = HOST, variant: str = "plain") -> build.BuiltEngine:
+        name, _, sanitizer = variant.partition(", ")
+        if sanitizer and (arch, variant) not in built:
+            main = variants[name].get("main", build.MAIN)
+            out = directory / variant.replace(", ", "-")
+            built[arch, variant] = sanitized(sanitizer, main, kernel_objects(arch), out)
         if (arch, variant) not in built:
             built[arch, variant] = build.build_engine(
                 triple=TRIPLES[arch],
