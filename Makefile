@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev-installed
 BENCH := $(VENV)/.bench-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check format test demo proof bench energy goldens peers dist clean
+.PHONY: help venv check format test demo proof bench energy fuzz goldens peers dist clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ bench: $(BENCH)  ## time and memory against JAX and PyTorch
 
 energy: $(DEV)  ## policies against the oracle and against MobileFineTuner's rule over made-up days
 	$(BIN)/python benchmarks/energy.py
+
+fuzz: $(DEV)  ## look for files that the engine's readers cannot bear; SECONDS=1800 for each reader
+	$(BIN)/python benchmarks/fuzz.py --seconds $(or $(SECONDS),60)
 
 goldens: $(BENCH)  ## make the golden arrays again from transformers, in float64
 	$(BIN)/python tools/goldens/make.py --out tests/models/goldens

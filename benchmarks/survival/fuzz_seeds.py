@@ -1,0 +1,172 @@
+"""Small inputs that the harnesses start from, and the files around them, of the runtime's example."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tokenizing.cases import KINDS, strings, train
+from tokenizing.compare import compile_tables
+
+from daypack.runtime.data_file import write_data
+from daypack.runtime.plan_file import Kernel, PlanFile
+from daypack.runtime.plan_format import write_plan
+from daypack.runtime.state_file import state_layout
+
+_CONFTEST = Path(__file__).resolve().parents[2] / "tests" / "runtime" / "conftest.py"
+
+
+@cache
+def example() -> ModuleType:
+    """The worked example of the runtime's tests: its plan, tables and data."""
+    spec = importlib.util.spec_from_file_location("runtime_example", _CONFTEST)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(_CONFTEST)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _short(kernel: Kernel) -> Kernel:
+    """The same with 64 tiles at most in a phase."""
+    phases = tuple(replace(phase, tiles=min(phase.tiles, 64)) for phase in kernel.phases)
+    return replace(kernel, phases=phases)
+
+
+KERNELS: tuple[Kernel, ...] = tuple(map(_short, example().KERNELS))
+SCRATCH_BYTES: int = example().SCRATCH_BYTES
+TRIPLE: str = example().TRIPLES[example().HOST]
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+#: Words, numbers, marks that combine, Hangul that composes.
+MARKS = "I'm 12 caf\u00e9s\u0301, \u1100\u1161 d\u0307\u0323 ".encode()
+_EMPTY = ("bundle.json", "engine", "plan.bin", "state.safetensors", "tokenizer.dpt")
+
+
+def plan(**changes: Any) -> PlanFile:
+    """The example's plan for the fuzzer's kernels."""
+    return replace(example().example_plan(), kernels=KERNELS, **changes)
+
+
+def rows_plan() -> PlanFile:
+    """The example with rows gathered from the weights, and the state read in setup."""
+    made = plan()
+    rows = example().rows_instruction("ids", "out")
+    return replace(made, steps=(*made.steps[:3], rows, *made.steps[3:]))
+
+
+def weights() -> bytes:
+    """The example's weights file."""
+    x, a = example().weights()
+    return x.tobytes() + np.full(16, a, np.float32).tobytes()
+
+
+def records() -> bytes:
+    """The example's data file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.bin"
+        write_data(path, example().INPUTS, example().records())
+        return path.read_bytes()
+
+
+def state() -> bytes:
+    """Generation 0 of the example."""
+    layout = state_layout(plan().state)
+    data = bytes(layout.file_bytes - len(layout.header))
+    return layout.with_digits([data]) + data
+
+
+def fixture() -> str:
+    """A C header with the files that stand around an input."""
+    paged = plan(**example().paged_plan())
+    arrays = {
+        "PLAN": write_plan(plan()),
+        "PAGED_PLAN": write_plan(paged),
+        "WEIGHTS": weights(),
+        "RECORDS": records(),
+        "STATE": state(),
+        "SIGNER": _KEY.public_key().public_bytes_raw(),
+    }
+    rows: list[str] = []
+    for name, data in arrays.items():
+        values = ",".join(map(str, data))
+        kind = "static const unsigned char __attribute__((aligned(64), unused))"
+        rows.append(f"{kind} {name}[] = {{{values}}};")
+    return "\n".join(rows) + "\n"
+
+
+def manifest() -> bytes:
+    """One that lists what the harness has."""
+    contents = {name: b"" for name in _EMPTY} | {"data.bin": b"abc", "weights.bin": weights()}
+    rows: list[str] = []
+    for name, data in sorted(contents.items()):
+        rows.append(f"{hashlib.sha256(data).hexdigest()} {len(data)} {name}\n")
+    return ("daypack-bundle 1\n" + "".join(rows)).encode()
+
+
+def signature(text: bytes) -> bytes:
+    key = _KEY.public_key().public_bytes_raw().hex()
+    return f"daypack-signature 1\ned25519 {key} {_KEY.sign(text).hex()}\n".encode()
+
+
+def seeds(harness: str, folder: Path) -> Iterator[bytes]:
+    """The inputs that a harness begins with."""
+    match harness:
+        case "plan":
+            yield write_plan(plan())
+            yield write_plan(plan(**example().paged_plan()))
+            yield write_plan(rows_plan())
+            yield write_plan(plan(budget_bytes=0, save_steps=2))
+            yield write_plan(plan())[:295]
+        case "state":
+            for first in range(4):
+                yield bytes([first]) + state()
+            yield b"\2" + state()[:-1]
+        case "data":
+            yield records()
+            yield records()[:63]
+            wrong = bytearray(records())
+            wrong[64:68] = struct.pack("<i", 100)
+            yield bytes(wrong)
+        case "manifest":
+            text = manifest()
+            signed = signature(text)
+            yield b"\0" + text
+            yield bytes([len(signed)]) + signed + text
+            yield bytes([len(signed)]) + signed + text + b"x"
+            other = signed.replace(b"25519 0", b"25519 1")
+            yield bytes([len(other)]) + other + text
+            yield bytes([9]) + signed[:9] + text
+            yield from (b"\0" + text.replace(b"\n", b"\n0", 1), b"\0" + text[:-1], b"\0other")
+            yield b"\0" + text.replace(b"data.bin", b"../a.bin")
+        case "tokenizer":
+            texts = strings(60)
+            for kind in KINDS:
+                tables = compile_tables(train(kind, 300, folder / f"{kind}.json")).read_bytes()
+                yield struct.pack("<I", len(tables)) + tables + b" ".join(texts)[:2000]
+                yield struct.pack("<I", len(tables)) + tables + MARKS * 3
+        case _:
+            raise ValueError(harness)
+
+
+def write_seeds(harness: str, folder: Path) -> list[Path]:
+    """FOLDER/seed-N of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, data in enumerate(seeds(harness, Path(scratch))):
+            path = folder / f"seed-{number}"
+            path.write_bytes(data)
+            paths.append(path)
+    return paths
