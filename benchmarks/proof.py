@@ -32,6 +32,7 @@ from parity.promise import DEEP, budgets_section, depth_section
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 from parity.specs import FULL, LORA, gpt2
 from parity.workspace import BUDGETS, Built, Workspace
+from survival.sections import SURVIVAL
 from tokenizing.section import token_ids
 
 from daypack import api
@@ -270,6 +271,7 @@ SECTIONS: dict[str, Section] = {
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
     "token-ids": token_ids,
+    **SURVIVAL,
 }
 
 
@@ -279,6 +281,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=12, help="fewer, to try the script out")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--budgets", type=int, default=BUDGETS, help="fewer, to try the budgets out")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="how long `soak` lasts")
     parser.add_argument("--work", type=Path, help="where bundles are kept; else a temporary folder")
     parser.add_argument("--results", type=Path, help="where the results are kept")
     given = parser.parse_args()
@@ -291,7 +294,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="daypack-proof-") as temporary:
         folder = given.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        work = Workspace(folder, given.layers, given.steps, given.budgets)
+        work = Workspace(folder, given.layers, given.steps, given.budgets, given.seconds)
         for name in chosen:
             print(f"{name} ...", flush=True)
             found = SECTIONS[name](work, details)

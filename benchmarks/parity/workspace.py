@@ -29,8 +29,11 @@ class Built:
 class Workspace:
     """A folder with ids and bundles; equal specs are compiled once."""
 
-    def __init__(self, folder: Path, layers: int, steps: int, budgets: int = BUDGETS) -> None:
+    def __init__(
+        self, folder: Path, layers: int, steps: int, budgets: int = BUDGETS, seconds: float = 3600.0
+    ) -> None:
         self.folder = folder
+        self.seconds = seconds
         self.layers, self.steps, self.budgets = layers, steps, budgets
         self.ids = write_ids(folder / "ids.jsonl", 50257, 20_000)
         self._built: dict[tuple[str, str | None], Built] = {}

@@ -19,10 +19,11 @@ from daypack import api
 from daypack.compiler import emit, planning
 from daypack.compiler.project import project
 from daypack.errors import BudgetInfeasible
-from daypack.runtime.build import build_engine
+from daypack.runtime.build import MAIN, build_engine
 from daypack.runtime.bundle import read_bundle
 from daypack.runtime.plan_file import FileKind, Store
 from daypack.spec import TrainSpec
+from survival.sanitized import sanitized_engine
 
 PLATFORMS = Path(__file__).resolve().parents[2] / "tests" / "runtime" / "native"
 TINY = {"n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 16, "vocab_size": 96}
@@ -81,14 +82,20 @@ def _compile(spec: TrainSpec, place: Path, platforms: tuple[str, ...], memory_by
 
 @contextmanager
 def _engines_for(place: Path, platforms: tuple[str, ...], engines: dict[str, Path]) -> Generator[None]:
-    """While a bundle is compiled: link its kernels with these platforms too."""
+    """While a bundle is compiled: link its kernels with these platforms too. NAME-asan and NAME-tsan: with a
+    sanitizer; the platform `plain` is this machine.
+    """
 
     def build(**given: Any) -> Any:
         for name in platforms:
-            out = place.with_name(f"{place.name}-{name}")
-            variant: dict[str, Any] = {**given, "main": PLATFORMS / f"{name}_main.c", "out": out}
-            build_engine(**variant)
-            engines[name] = out
+            platform, _, sanitizer = name.partition("-")
+            main = MAIN if platform == "plain" else PLATFORMS / f"{platform}_main.c"
+            variant: dict[str, Any] = {**given, "main": main, "out": place.with_name(f"{place.name}-{name}")}
+            if sanitizer:
+                sanitized_engine(sanitizer, **variant)
+            else:
+                build_engine(**variant)
+            engines[name] = variant["out"]
         return build_engine(**given)
 
     with mock.patch.object(emit, "build_engine", build):
