@@ -113,3 +113,11 @@ def test_on_a_phone_s_processor(make_case: Callable[..., Any]) -> None:
     case = make_case("aarch64")
     assert case.run("--steps", "1").status == 0
     check_blocks(case.state, state_layout(case.plan.state))
+
+
+def test_without_the_processor_s_instructions(make_case: Callable[..., Any]) -> None:
+    case = make_case(variant="faulty")
+    assert case.run("--steps", "1").status == 0
+    by_instruction = case.state.read_bytes()
+    assert case.run("--steps", "1", "--fresh", env={"FAULT": "has_feature:0"}).status == 0
+    assert case.state.read_bytes() == by_instruction

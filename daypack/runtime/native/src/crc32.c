@@ -1,14 +1,19 @@
 /* CRC-32 (reflected polynomial 0xEDB88320, the one of zlib and of the processor's own instruction on aarch64).
  *
  * "Raw" is without the inversions at both ends: such sums are linear, so those of neighbours can be joined without
- * their bytes. Without the instruction, 16 bytes at a time by tables (Kounavis and Berry, "A systematic approach to
- * building high performance software-based CRC generators", 2005). */
+ * their bytes. Where the processor multiplies polynomials (x86-64), 64 bytes at a time are folded into the next (Gopal
+ * et al., "Fast CRC computation for generic polynomials using PCLMULQDQ instruction", 2009). Else 16 bytes at a time
+ * by tables (Kounavis and Berry, "A systematic approach to building high performance software-based CRC generators",
+ * 2005). */
 #include <string.h>
 
 #include "internal.h"
 
 #if defined(__aarch64__)
 #include <arm_acle.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
 #endif
 
 enum { POLYNOMIAL_BITS = 32, SLICES = 16 };
@@ -16,9 +21,7 @@ static const uint32_t POLYNOMIAL = 0xEDB88320;
 
 static uint32_t tables[SLICES][256];
 static uint32_t byte_powers[64]; /* x to the power 8 * 2^index, modulo the polynomial */
-#if defined(__aarch64__)
 static bool by_instruction;
-#endif
 
 /* a * b modulo the polynomial; bit 31 is the coefficient of 1. */
 static uint32_t multiply(uint32_t a, uint32_t b) {
@@ -34,8 +37,10 @@ static uint32_t multiply(uint32_t a, uint32_t b) {
 void daypack_prepare_crc32(const daypack_platform *platform) {
 #if defined(__aarch64__)
   by_instruction = platform->has_feature(DAYPACK_FEATURE_AARCH64_CRC);
-#else
-  (void)platform;
+#elif defined(__x86_64__)
+  unsigned a, b, c, d;
+  by_instruction = platform->has_feature(DAYPACK_FEATURE_X86_64_SSE4_1) && __get_cpuid(1, &a, &b, &c, &d) != 0 &&
+                   (c & bit_PCLMUL) != 0;
 #endif
   for (uint32_t value = 0; value < 256; value++) {
     uint32_t sum = value;
@@ -76,12 +81,40 @@ __attribute__((target("crc"))) static uint32_t with_instruction(uint32_t sum, co
   for (; size_bytes > 0; size_bytes--) sum = __crc32b(sum, *data++);
   return sum;
 }
+#elif defined(__x86_64__)
+enum { LANES = 4, LANE_BYTES = sizeof(__m128i) };
+
+/* 128 bits times x to a power, modulo the polynomial, plus what stands there. */
+__attribute__((target("sse4.1,pclmul"))) static __m128i fold(__m128i bits, __m128i powers, __m128i there) {
+  __m128i low = _mm_clmulepi64_si128(bits, powers, 0x00);
+  __m128i high = _mm_clmulepi64_si128(bits, powers, 0x11);
+  return _mm_xor_si128(_mm_xor_si128(low, high), there);
+}
+
+__attribute__((target("sse4.1,pclmul"))) static uint32_t with_instruction(uint32_t sum, const uint8_t *data,
+                                                                          uint64_t size_bytes) {
+  const __m128i over_four = _mm_set_epi64x(0x1C6E41596, 0x154442BD4); /* x^480 and x^544, reflected */
+  const __m128i over_one = _mm_set_epi64x(0x0CCAA009E, 0x1751997D0);  /* x^96 and x^160 */
+  __m128i lanes[LANES];
+  uint8_t rest[LANE_BYTES];
+  if (size_bytes < LANES * LANE_BYTES) return by_tables(sum, data, size_bytes);
+  for (int lane = 0; lane < LANES; lane++) lanes[lane] = _mm_loadu_si128((const __m128i *)(const void *)data + lane);
+  lanes[0] = _mm_xor_si128(lanes[0], _mm_cvtsi32_si128((int)sum));
+  for (;;) {
+    data += LANES * LANE_BYTES;
+    size_bytes -= LANES * LANE_BYTES;
+    if (size_bytes < LANES * LANE_BYTES) break;
+    for (int lane = 0; lane < LANES; lane++)
+      lanes[lane] = fold(lanes[lane], over_four, _mm_loadu_si128((const __m128i *)(const void *)data + lane));
+  }
+  for (int lane = 1; lane < LANES; lane++) lanes[lane] = fold(lanes[lane - 1], over_one, lanes[lane]);
+  _mm_storeu_si128((__m128i *)(void *)rest, lanes[LANES - 1]);
+  return by_tables(by_tables(0, rest, sizeof rest), data, size_bytes);
+}
 #endif
 
 uint32_t daypack_crc32_raw(uint32_t sum, const void *data, uint64_t size_bytes) {
-#if defined(__aarch64__)
   if (by_instruction) return with_instruction(sum, data, size_bytes);
-#endif
   return by_tables(sum, data, size_bytes);
 }
 
