@@ -20,11 +20,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file("data.bin", data, size);
   engine->data_listed = true;
   engine->options.threads = 1;
-  daypack_code code = daypack_load_plan(engine);
+  daypack_code code = daypack_load_plans(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);
   if (code != DAYPACK_OK) abort(); /* the plan is a good one */
-  if (read_all(engine) != DAYPACK_OK) daypack_report_error(engine->platform, &engine->error);
+  if (read_all(engine) == DAYPACK_OK)
+    fuzz_accept();
+  else
+    daypack_report_error(engine->platform, &engine->error);
   fuzz_end();
   return 0;
 }

@@ -17,12 +17,13 @@ static size_t file_count;
 static void *maps[MOST_MAPS];
 static size_t map_count;
 static uint64_t polls;
+static unsigned long accepted;
 
 static uint64_t now_ns(void) { return polls; }
 static uint32_t cpu_count(void) { return 1; }
 static bool has_feature(uint32_t feature) { return feature % 2 == 0; }
 static bool stop_requested(void) { return ++polls > MOST_POLLS; }
-static uint64_t peak_rss_bytes(void) { return 0; }
+static uint64_t no_bytes(void) { return 0; }
 
 static int open_read(const char *path) {
   const char *slash = strrchr(path, '/');
@@ -69,6 +70,8 @@ static void *map(size_t size) {
   return maps[map_count++] = calloc(1, size);
 }
 
+static void release(void *memory, size_t size) { memset(memory, 0, size); }
+
 static int start_thread(void *(*run)(void *), void *context, size_t stack) {
   return run == NULL && context == NULL && stack == 0 ? -EINVAL : -EAGAIN;
 }
@@ -78,7 +81,8 @@ static const daypack_platform platform = {
     .cpu_count = cpu_count,
     .has_feature = has_feature,
     .stop_requested = stop_requested,
-    .peak_rss_bytes = peak_rss_bytes,
+    .peak_rss_bytes = no_bytes,
+    .rss_bytes = no_bytes,
     .open_read = open_read,
     .open_plain = open_read,
     .open_direct = open_nothing,
@@ -100,6 +104,7 @@ static const daypack_platform platform = {
     .exchange = no_names,
     .remove = done,
     .map = map,
+    .release = release,
     .start_thread = start_thread,
 };
 
@@ -110,6 +115,7 @@ daypack_engine *fuzz_begin(void) {
   engine.platform = &platform;
   engine.options.bundle = bundle;
   engine.options.state = "state";
+  engine.listed_plans = 1;
   for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   file_count = 0;
   polls = 0;
@@ -122,6 +128,9 @@ void fuzz_file(const char *name, const void *data, size_t size) {
   files[file_count].data = data;
   files[file_count++].size = size;
 }
+
+void fuzz_accept(void) { accepted++; }
+unsigned long fuzz_accepted(void) { return accepted; }
 
 void fuzz_end(void) {
   while (map_count > 0) free(maps[--map_count]);

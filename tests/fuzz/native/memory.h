@@ -11,6 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 daypack_engine *fuzz_begin(void);
 /* From now on a file of this name is in every directory; the bytes stay the caller's. */
 void fuzz_file(const char *name, const void *data, size_t size);
+/* The reader took the input; replay.c tells how many were taken. */
+void fuzz_accept(void);
+unsigned long fuzz_accepted(void);
 /* Everything that was mapped is freed: a use after this is found. */
 void fuzz_end(void);
 

@@ -3,9 +3,10 @@
 #include "memory.h"
 
 static daypack_code run(daypack_engine *engine) {
-  daypack_code code = daypack_load_plan(engine);
+  daypack_code code = daypack_load_plans(engine);
   if (code == DAYPACK_OK) code = daypack_open_data(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
+  if (code == DAYPACK_OK) fuzz_accept();
   if (code != DAYPACK_OK || engine->plan.transfers > 0) return code;
   code = daypack_map_arena(engine);
   if (code == DAYPACK_OK) daypack_paint_arena(engine);

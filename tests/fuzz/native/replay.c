@@ -26,6 +26,6 @@ int main(int count, char **arguments) {
     }
     free(data);
   }
-  (void)printf("%lu inputs\n", inputs);
+  (void)printf("%lu inputs, %lu accepted\n", inputs, fuzz_accepted());
   return 0;
 }

@@ -20,7 +20,7 @@ static void fit(const daypack_plan *plan, uint8_t *state, size_t size) {
 }
 
 static daypack_code load(daypack_engine *engine, uint8_t *state, size_t size, bool fits) {
-  daypack_code code = daypack_load_plan(engine);
+  daypack_code code = daypack_load_plans(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);
   if (code == DAYPACK_OK) code = daypack_open_journal(engine);
@@ -42,7 +42,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_file("plan.bin", paged ? PAGED_PLAN : PLAN, paged ? sizeof PAGED_PLAN : sizeof PLAN);
   fuzz_file("weights.bin", WEIGHTS, sizeof WEIGHTS);
   engine->options.threads = 1;
-  if (load(engine, state, size - 1, (data[0] & 2) != 0) != DAYPACK_OK)
+  if (load(engine, state, size - 1, (data[0] & 2) != 0) == DAYPACK_OK)
+    fuzz_accept();
+  else
     daypack_report_error(engine->platform, &engine->error);
   fuzz_end();
   free(state);

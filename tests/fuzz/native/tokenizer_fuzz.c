@@ -46,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(tables, data, table_bytes);
     daypack_code code = daypack_load_tokenizer(&tokenizer, &error, tables, table_bytes, workspace, WORKSPACE);
     job of = {data + table_bytes, left, code == DAYPACK_OK ? tokenizer.header->vocabulary : 0};
-    if (code == DAYPACK_OK) (void)daypack_tokenize(&tokenizer, "text", read_text, write_ids, &of);
+    if (code == DAYPACK_OK) code = daypack_tokenize(&tokenizer, "text", read_text, write_ids, &of);
+    if (code == DAYPACK_OK) fuzz_accept();
   }
   free(workspace);
   free(tables);
