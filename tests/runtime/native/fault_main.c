@@ -134,7 +134,8 @@ int main(int argument_count, char **arguments) {
     fault_number = strtol(number + 1, &end, 10);
     fault_rest = *end == '+';
   }
-  daypack_platform platform = *real;
+  static daypack_platform platform; /* threads that wait outlive main */
+  platform = *real;
   platform.has_feature = has_feature;
   platform.stop_requested = stop_requested;
   platform.peak_rss_bytes = peak_rss_bytes;

@@ -281,7 +281,8 @@ int main(int argument_count, char **arguments) {
   if (power != NULL && *end == ':') seed = (unsigned)strtoul(end + 1, NULL, 10);
   load();
   real = daypack_platform_posix();
-  daypack_platform platform = *real;
+  static daypack_platform platform; /* threads that wait outlive main */
+  platform = *real;
   platform.open_read = open_read;
   platform.open_update = open_update;
   platform.open_directory = open_directory;
