@@ -14,7 +14,7 @@ from pathlib import Path
 from daypack.errors import MissingTool
 from daypack.runtime import build
 from survival.fuzz_seeds import KERNELS, SCRATCH_BYTES, TRIPLE, fixture
-from survival.sanitized import compile_c, shims, sources_without_main
+from survival.sanitized import compile_c, compile_objects, shims, sources_without_main
 
 FUZZ = Path(__file__).resolve().parents[2] / "tests" / "fuzz"
 #: Inputs that once failed; they are replayed by the tests.
@@ -60,20 +60,16 @@ def build_harness(name: str, folder: Path, *, libfuzzer: bool = False, coverage:
     (folder / "fixture.h").write_text(fixture())
     linked = folder / "linked.c"
     linked.write_text(build.linked_source(TRIPLE, KERNELS, SCRATCH_BYTES, bytes(32)))
-    inputs = [native / f"{name}_fuzz.c", native / "memory.c", native / "kernels.c", linked]
-    inputs += [*sources_without_main(), *shims(TRIPLE)]
-    include = (f"-I{native}", f"-I{folder}")
+    compiler, flags = "gcc", [SANITIZE, *STRICT, *FLAGS]
     if libfuzzer:
-        compile_c(
-            find_llvm("clang"),
-            ["-fsanitize=fuzzer,address,undefined", *STRICT, *FLAGS, *include],
-            inputs,
-            out,
-        )
+        compiler, flags = find_llvm("clang"), ["-fsanitize=fuzzer,address,undefined", *STRICT, *FLAGS]
     elif coverage:
-        compile_c(find_llvm("clang"), [*COVERAGE, *FLAGS, *include], [*inputs, native / "replay.c"], out)
-    else:
-        compile_c("gcc", [SANITIZE, *STRICT, *FLAGS, *include], [*inputs, native / "replay.c"], out)
+        compiler, flags = find_llvm("clang"), [*COVERAGE, *FLAGS]
+    engine = [*sources_without_main(), native / "memory.c", native / "kernels.c", linked]
+    engine_flags = [f"-I{native}", *(flag.replace("=fuzzer,", "=fuzzer-no-link,") for flag in flags)]
+    inputs = [native / f"{name}_fuzz.c", *compile_objects(compiler, engine_flags, engine, folder / kind)]
+    inputs += [*shims(TRIPLE), *([] if libfuzzer else [native / "replay.c"])]
+    compile_c(compiler, [*flags, f"-I{native}", f"-I{folder}"], inputs, out)
     return out
 
 

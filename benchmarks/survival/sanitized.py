@@ -49,6 +49,18 @@ def sanitized_engine(
     return out
 
 
+def compile_objects(compiler: str, flags: Sequence[str], sources: Sequence[Path], folder: Path) -> list[Path]:
+    """The object of each source in `folder`, compiled at the first call with it."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        include = [f"-I{build.NATIVE / name}" for name in ("include", "src")]
+        words = [compiler, *flags, *include, "-c", *map(str, sources)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+        if done.returncode != 0:
+            raise RuntimeError(f"{compiler}: ended with {done.returncode}: {done.stderr[-3000:]}")
+    return sorted(folder.glob("*.o"))
+
+
 def compile_c(compiler: str, flags: Sequence[str], inputs: Sequence[Path], out: Path) -> None:
     """One command; what the compiler says is in the error."""
     include = [f"-I{build.NATIVE / folder}" for folder in ("include", "src")]

@@ -31,9 +31,15 @@ def gcc() -> None:
         pytest.skip("no gcc here, whose sanitizers this needs")
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the harnesses are built: what they share once."""
+    return tmp_path_factory.mktemp("harnesses")
+
+
 @pytest.mark.parametrize("harness", HARNESSES)
-def test_seeds_and_what_once_failed(harness: str, tmp_path: Path) -> None:
-    program = build_harness(harness, tmp_path)
+def test_seeds_and_what_once_failed(harness: str, built: Path, tmp_path: Path) -> None:
+    program = build_harness(harness, built)
     inputs = write_seeds(harness, tmp_path / "seeds")
     rng = random.Random(harness)
     for seed in list(inputs):
@@ -53,9 +59,9 @@ def test_seeds_and_what_once_failed(harness: str, tmp_path: Path) -> None:
     assert int(found[2]) >= ACCEPTED[harness], done.stdout
 
 
-def test_flipped_bits_of_a_state(tmp_path: Path) -> None:
+def test_flipped_bits_of_a_state(built: Path, tmp_path: Path) -> None:
     """Some, with its checksums and with checksums made to fit; `make proof` flips every bit."""
-    program = build_harness("state", tmp_path)
+    program = build_harness("state", built)
     seed = write_seeds("state", tmp_path / "seeds")[0].read_bytes()
     rng = random.Random(2)
     paths: list[Path] = []
