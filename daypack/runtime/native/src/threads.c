@@ -1,15 +1,18 @@
 /* The thread pool: all threads, the caller among them, take tiles of the phase until none are left.
  *
  * One atomic word, the ticket, holds the phase's generation (high half) and its next tile (low half). A thread
- * claims tiles by compare-and-swap on the whole word, so a late thread can never take tiles of a phase that is
- * over; and the phase is over only when `done` has counted every claimed tile, so what a claimer read of the
- * phase stays true while it works. Which thread computes a tile does not change its result. */
+ * claims tiles by compare-and-swap on the whole word; and the phase is over only when `done` has counted every claimed
+ * tile, so what a claimer read of the phase stays true while it works. Before the next phase is written, the ticket
+ * is closed: a generation of its own that has no tiles. So a late thread that reads a part of the next phase, and
+ * takes tiles beyond its own for free, finds another ticket than the one it would claim by. Which thread computes a
+ * tile does not change its result. */
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "internal.h"
 
 enum { SPINS = 4000, CHUNKS_PER_THREAD = 8, MAX_CHUNK = 64 };
+#define CLOSED UINT32_MAX /* no phase has as many tiles */
 
 struct daypack_pool {
   _Alignas(64) _Atomic(uint64_t) ticket;
@@ -72,10 +75,10 @@ static void take_tiles(daypack_pool *pool, uint32_t generation, uint32_t index) 
   void *scratch = pool->scratch + index * pool->scratch_stride_bytes;
   uint64_t ticket = atomic_load(&pool->ticket);
   while (generation_of(ticket) == generation && !pool->platform->stop_requested()) {
-    daypack_phase_function run = atomic_load_explicit(&pool->run, memory_order_relaxed);
-    void *const *arguments = atomic_load_explicit(&pool->arguments, memory_order_relaxed);
-    int32_t stage = atomic_load_explicit(&pool->stage, memory_order_relaxed);
-    uint32_t tiles = atomic_load_explicit(&pool->tiles, memory_order_relaxed);
+    daypack_phase_function run = atomic_load_explicit(&pool->run, memory_order_acquire);
+    void *const *arguments = atomic_load_explicit(&pool->arguments, memory_order_acquire);
+    int32_t stage = atomic_load_explicit(&pool->stage, memory_order_acquire);
+    uint32_t tiles = atomic_load_explicit(&pool->tiles, memory_order_acquire);
     uint32_t begin = tile_of(ticket);
     if (begin >= tiles) return;
     uint32_t count = chunk_of(pool, tiles - begin);
@@ -109,13 +112,15 @@ static void *work(void *context) {
   return NULL;
 }
 
+/* Released after the closed ticket, and read with acquire: who sees any of it, sees that the ticket was closed. */
 static void publish(daypack_pool *pool, const daypack_linked_phase *phase, void *const *arguments,
                     uint32_t generation) {
-  atomic_store_explicit(&pool->run, phase->run, memory_order_relaxed);
-  atomic_store_explicit(&pool->arguments, arguments, memory_order_relaxed);
-  atomic_store_explicit(&pool->stage, phase->stage, memory_order_relaxed);
-  atomic_store_explicit(&pool->tiles, (uint32_t)phase->tiles, memory_order_relaxed);
-  atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+  atomic_store(&pool->ticket, (uint64_t)(generation - 1) << 32 | CLOSED);
+  atomic_store_explicit(&pool->run, phase->run, memory_order_release);
+  atomic_store_explicit(&pool->arguments, arguments, memory_order_release);
+  atomic_store_explicit(&pool->stage, phase->stage, memory_order_release);
+  atomic_store_explicit(&pool->tiles, (uint32_t)phase->tiles, memory_order_release);
+  atomic_store_explicit(&pool->done, 0, memory_order_release);
   atomic_store(&pool->ticket, (uint64_t)generation << 32);
   if (atomic_load(&pool->sleepers) == 0) return;
   (void)pthread_mutex_lock(&pool->mutex);
@@ -162,7 +167,7 @@ static bool run_alone(daypack_pool *pool, const daypack_linked_phase *phase, voi
 bool daypack_run_phase(daypack_pool *pool, const daypack_linked_phase *phase, void *const *arguments) {
   if (pool->threads == 1 || phase->tiles <= 1) return run_alone(pool, phase, arguments);
   uint32_t tiles = (uint32_t)phase->tiles;
-  uint32_t generation = generation_of(atomic_load(&pool->ticket)) + 1;
+  uint32_t generation = generation_of(atomic_load(&pool->ticket)) + 2;
   publish(pool, phase, arguments, generation);
   take_tiles(pool, generation, 0);
   uint32_t dropped = drop_rest(pool, tiles);
