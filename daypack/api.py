@@ -104,7 +104,7 @@ def compile_spec(
     profile = load_profile(target or spec.device.profile)
     tilings = _tilings(tuning, profile)
     task = build_task(spec)
-    windows = task.windows() if spec.data is not None else None  # quick, so first
+    examples = task.examples() if spec.data is not None else None  # quick, so first
     tables, no_tables = _engine_tokenizer(task)
     chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
     compiled = compile_step(
@@ -121,7 +121,7 @@ def compile_spec(
             **({"chat_template": no_chat} if no_chat else {}),
         },
         fill=lambda folder, emission: _fill_from_task(
-            folder, emission.plan, task, windows, spec, tables, chat
+            folder, emission.plan, task, examples, spec, tables, chat
         ),
         on_stage=on_stage,
     )
@@ -249,7 +249,7 @@ def _fill_from_task(
     folder: Path,
     plan: PlanFile,
     task: Task,
-    windows: Any,
+    examples: Any,
     spec: TrainSpec,
     tables: TokenizerTables | None,
     chat: ChatFormat | None,
@@ -258,8 +258,8 @@ def _fill_from_task(
     from daypack.models.chat import CHAT_FILE
     from daypack.runtime import tokenizer_file
 
-    if windows is not None:
-        _write_windows(folder / "data.bin", plan, windows, spec)
+    if examples is not None:
+        _write_examples(folder / "data.bin", plan, examples, spec)
     if task.tokenizer is not None:
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
     if chat is not None:
@@ -270,10 +270,10 @@ def _fill_from_task(
         )
 
 
-def _write_windows(path: Path, plan: PlanFile, windows: Any, spec: TrainSpec) -> None:
-    from daypack.runtime.data_file import write_data
+def _write_examples(path: Path, plan: PlanFile, examples: Any, spec: TrainSpec) -> None:
+    from daypack.runtime.data_file import Arrangement, write_data
 
-    write_data(path, plan.inputs, windows.batches(spec.train.batch // plan.window, spec.train.batch))
+    write_data(path, plan.inputs, examples, Arrangement(spec.train.batch // plan.window, spec.shuffle_seed))
 
 
 def _result(compiled: Any) -> CompileResult:
@@ -393,7 +393,7 @@ def step_event(event: Mapping[str, Any]) -> StepEvent:
 
 def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
     """A file of the user's as records of this bundle; a prepared file is taken as it is."""
-    from daypack.models.data import load_windows
+    from daypack.models.data import load_examples
     from daypack.models.task import corpus
     from daypack.runtime.bundle import read_bundle
     from daypack.spec import parse_spec
@@ -412,8 +412,7 @@ def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
         source = replace(source, tokenizer=bundle / "tokenizer.json")
     ids = next(i for i in found.plan.inputs if i.name == "ids")
     path = folder / "data.bin"
-    windows = load_windows(source, ids.bound, spec.train.sequence, spec.train.seed)
-    _write_windows(path, found.plan, windows, spec)
+    _write_examples(path, found.plan, load_examples(source, ids.bound, spec.train.sequence), spec)
     return path
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from daypack.models.task import build_task
+from daypack.runtime.data_file import Arrangement
 from daypack.spec import load_spec
 
 
@@ -41,8 +42,9 @@ def train(spec_path: Path, steps: int) -> dict[str, Any]:
 
     compiled = jax.jit(step, donate_argnums=(0, 1))
     losses, seconds = [], []
-    batches = task.windows().batches(spec.train.batch, spec.train.batch)
-    for count, batch in zip(range(steps), batches, strict=False):
+    examples, order = task.examples(), Arrangement(spec.train.batch, spec.shuffle_seed)
+    for count in range(steps):
+        batch = examples.take(order.examples(count, examples.count))
         began = time.perf_counter()
         loss, weights, state = compiled(weights, state, frozen, batch, jnp.uint32(count))
         losses.append(float(loss))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from daypack.models.loss import NO_LABEL
+from daypack.models.document import NO_LABEL
 from daypack.models.task import Task, build_task
 from daypack.runtime.bundle import read_bundle_plan
 from daypack.runtime.data_file import read_data
@@ -142,15 +142,12 @@ def batches_of(bundle: Path, spec: TrainSpec, steps: int) -> list[dict[str, Arra
     """The batch of every step as the engine takes it from the bundle's data: micro-batches end to end."""
     window = spec.train.window or 1
     inputs = read_bundle_plan(bundle).inputs
-    records = list(read_data(bundle / "data.bin", inputs))
+    parts = list(read_data(bundle / "data.bin", inputs, steps * window))
     shape = (-1, spec.train.sequence)
     return [
         {
             entry.name: np.concatenate(
-                [
-                    records[(step * window + micro) % len(records)][entry.name].reshape(shape)
-                    for micro in range(window)
-                ]
+                [parts[step * window + micro][entry.name].reshape(shape) for micro in range(window)]
             )
             for entry in inputs
         }

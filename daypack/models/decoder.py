@@ -17,7 +17,7 @@ from flax import nnx
 from jax import Array
 
 from daypack.models.dropout import dropping
-from daypack.models.layers import Embedding, Projection, RMSNorm
+from daypack.models.layers import Embedding, Projection, RMSNorm, positions, rows_of
 from daypack.models.parameters import normal
 from daypack.models.rotary import Rotary, tables
 from daypack.operators.activations import gelu_gate, silu_gate
@@ -105,19 +105,22 @@ class Attention(nnx.Module):
         self.q_norm: Any = config.norm(width) if config.query_key_norm else nnx.data(None)
         self.k_norm: Any = config.norm(width) if config.query_key_norm else nnx.data(None)
 
-    def __call__(self, x: Array, keys: Array | None) -> Array:
+    def __call__(self, x: Array, keys: Array | None, segments: Array | None) -> Array:
         q = self._heads(self.q_proj(x, keys), self.heads)
         k = self._heads(self.k_proj(x, keys), self.groups)
         v = self._heads(self.v_proj(x, keys), self.groups)
         if self.q_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         along, across = tables(self.kind.rotary, self.head_dim, x.shape[1])
+        if segments is not None:
+            along, across = (rows_of(table, positions(segments)) for table in (along, across))
         mixed = attention(
             rotate(q, along, across),
             rotate(k, along, across),
             v,
             scale=self.scale,
             window=self.kind.window,
+            segments=segments,
             dropped=dropping(self.dropout, keys, self.site),
         )
         return self.o_proj(mixed.reshape(*x.shape[:2], -1), keys)
@@ -159,8 +162,8 @@ class Layer(nnx.Module):
             self.pre_feedforward_layernorm = config.norm(config.hidden_size)
             self.post_feedforward_layernorm = config.norm(config.hidden_size)
 
-    def __call__(self, x: Array, keys: Array | None) -> Array:
-        mixed = self.self_attn(self.input_layernorm(x), keys)
+    def __call__(self, x: Array, keys: Array | None, segments: Array | None) -> Array:
+        mixed = self.self_attn(self.input_layernorm(x), keys, segments)
         if self.pre_feedforward_layernorm is None:
             x = x + mixed
             return x + self.mlp(self.post_attention_layernorm(x), keys)
@@ -177,17 +180,19 @@ class Decoder(nnx.Module):
         self.layers = nnx.List([Layer(config, number) for number in range(len(config.layers))])
         self.norm = config.norm(config.hidden_size)
 
-    def __call__(self, ids: Array, keys: Array | None) -> Array:
+    def __call__(self, ids: Array, keys: Array | None, segments: Array | None) -> Array:
         x = self.embed_tokens.rows(ids)
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
         for layer in self.layers:
-            x = layer(x, keys)
+            x = layer(x, keys, segments)
         return self.norm(x)
 
 
 class CausalLM(nnx.Module):
-    """The language model: ids int32 (B, T) to logits float32 (B, T, V). `keys` (B,) turn dropout on."""
+    """The language model: ids int32 (B, T) to logits float32 (B, T, V). `keys` (B,) turn dropout on;
+    `segments` as `layers.positions` takes them.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         self.model = Decoder(config)
@@ -204,12 +209,12 @@ class CausalLM(nnx.Module):
             return "model.embed_tokens.weight"
         return "lm_head.weight" if self.lm_head.adapter is None else None
 
-    def hidden(self, ids: Array, keys: Array | None = None) -> Array:
+    def hidden(self, ids: Array, keys: Array | None = None, segments: Array | None = None) -> Array:
         """What the head is applied to: ids (B, T) to (B, T, C)."""
-        return self.model(ids, keys)
+        return self.model(ids, keys, segments)
 
-    def __call__(self, ids: Array, keys: Array | None = None) -> Array:
-        hidden = self.hidden(ids, keys)
+    def __call__(self, ids: Array, keys: Array | None = None, segments: Array | None = None) -> Array:
+        hidden = self.hidden(ids, keys, segments)
         if self.lm_head is not None:
             return self.lm_head(hidden, keys)
         return jnp.einsum("btc,vc->btv", hidden, self.model.embed_tokens.weight[...])

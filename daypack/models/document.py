@@ -13,6 +13,8 @@ from daypack.errors import SpecError
 from daypack.models.tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
+NO_LABEL = -100
+"""The label of a position that has none, as in PyTorch and `transformers`."""
 Piece = tuple[str, bool]
 """A text, and whether its tokens are learnt."""
 
@@ -23,6 +25,13 @@ class Document:
 
     ids: Ids
     learnt: NDArray[np.bool_]
+
+    @property
+    def labels(self) -> Ids:
+        """Of each position the next token if that is learnt, or NO_LABEL; int32 (n,)."""
+        labels = np.full(self.ids.size, NO_LABEL, np.int32)
+        labels[:-1] = np.where(self.learnt, self.ids, np.int32(NO_LABEL))[1:]
+        return labels
 
 
 @dataclass(frozen=True, slots=True)

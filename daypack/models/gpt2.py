@@ -19,7 +19,7 @@ from jax import Array
 from daypack.models.config_fields import ConfigReader
 from daypack.models.dropout import drop, dropping
 from daypack.models.family import Family
-from daypack.models.layers import Embedding, LayerNorm, Projection
+from daypack.models.layers import Embedding, LayerNorm, Projection, positions
 from daypack.models.parameters import normal
 from daypack.operators.activations import gelu_tanh
 from daypack.operators.attention import attention
@@ -94,11 +94,12 @@ class Attention(nnx.Module):
         self.c_attn = Projection(width, 3 * width, normal(spread), input_first=True)
         self.c_proj = Projection(width, width, normal(_residual_spread(config)), input_first=True)
 
-    def __call__(self, x: Array, keys: Array | None) -> Array:
+    def __call__(self, x: Array, keys: Array | None, segments: Array | None) -> Array:
         batch, time, width = x.shape
         split = (batch, time, self.heads, width // self.heads)
         q, k, v = (part.reshape(split) for part in jnp.split(self.c_attn(x, keys), 3, axis=-1))
-        mixed = attention(q, k, v, scale=self.scale, dropped=dropping(self.attn_pdrop, keys, self.site))
+        dropped = dropping(self.attn_pdrop, keys, self.site)
+        mixed = attention(q, k, v, scale=self.scale, segments=segments, dropped=dropped)
         return drop(self.c_proj(mixed.reshape(x.shape), keys), self.resid_pdrop, keys, self.site + 1)
 
 
@@ -128,8 +129,8 @@ class Block(nnx.Module):
         self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = MLP(config, site + 2)
 
-    def __call__(self, x: Array, keys: Array | None) -> Array:
-        x = x + self.attn(self.ln_1(x), keys)
+    def __call__(self, x: Array, keys: Array | None, segments: Array | None) -> Array:
+        x = x + self.attn(self.ln_1(x), keys, segments)
         return x + self.mlp(self.ln_2(x), keys)
 
 
@@ -143,16 +144,19 @@ class Transformer(nnx.Module):
         self.h = nnx.List([Block(config, 1 + _SITES_PER_BLOCK * layer) for layer in range(config.n_layer)])
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
 
-    def __call__(self, ids: Array, keys: Array | None) -> Array:
+    def __call__(self, ids: Array, keys: Array | None, segments: Array | None) -> Array:
         time = ids.shape[1]
-        x = drop(self.wte.rows(ids) + self.wpe.first(time), self.embd_pdrop, keys, 0)
+        places = self.wpe.first(time) if segments is None else self.wpe.rows(positions(segments))
+        x = drop(self.wte.rows(ids) + places, self.embd_pdrop, keys, 0)
         for block in self.h:
-            x = block(x, keys)
+            x = block(x, keys, segments)
         return self.ln_f(x)
 
 
 class GPT2(nnx.Module):
-    """The language model: ids int32 (B, T) to logits float32 (B, T, V). `keys` (B,) turn dropout on."""
+    """The language model: ids int32 (B, T) to logits float32 (B, T, V). `keys` (B,) turn dropout on;
+    `segments` as `layers.positions` takes them.
+    """
 
     def __init__(self, config: GPT2Config) -> None:
         self.transformer = Transformer(config)
@@ -175,12 +179,12 @@ class GPT2(nnx.Module):
             return "transformer.wte.weight"
         return "lm_head.weight" if self.lm_head.adapter is None else None
 
-    def hidden(self, ids: Array, keys: Array | None = None) -> Array:
+    def hidden(self, ids: Array, keys: Array | None = None, segments: Array | None = None) -> Array:
         """What the head is applied to: ids (B, T) to (B, T, C)."""
-        return self.transformer(ids, keys)
+        return self.transformer(ids, keys, segments)
 
-    def __call__(self, ids: Array, keys: Array | None = None) -> Array:
-        hidden = self.hidden(ids, keys)
+    def __call__(self, ids: Array, keys: Array | None = None, segments: Array | None = None) -> Array:
+        hidden = self.hidden(ids, keys, segments)
         if self.lm_head is not None:
             return self.lm_head(hidden, keys)
         return jnp.einsum("btc,vc->btv", hidden, self.transformer.wte.weight[...])

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -24,6 +25,18 @@ class AdapterShape:
     scale: float
     dropout: float
     site: int
+
+
+def positions(segments: Array) -> Array:
+    """Each token's position in its document, int32 (B, T), where `segments` int32 (B, T) has the place in
+    the row at which the document begins.
+    """
+    return jax.lax.broadcasted_iota(segments.dtype, segments.shape, 1) - segments
+
+
+def rows_of(table: Any, ids: Array) -> Array:
+    """table (rows, ...), ids int32 (B, T) in [0, rows) to (B, T, ...)."""
+    return jnp.asarray(table).at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 class Factor(nnx.Module):
@@ -93,8 +106,7 @@ class Embedding(nnx.Module):
 
     def rows(self, ids: Array) -> Array:
         """ids int32 (...) to (..., features); ids in [0, rows), which the data check, not the graph."""
-        table: Any = self.weight[...]
-        return table.at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
+        return rows_of(self.weight[...], ids)
 
     def first(self, count: int) -> Array:
         """The rows [0, count): (count, features)."""

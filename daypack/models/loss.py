@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from daypack.models.document import NO_LABEL
 from daypack.models.dropout import example_keys
 from daypack.models.frozen import Encoding, decoded
 from daypack.models.structure import Structure
 from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
 from daypack.operators.softmax import logsumexp
-
-NO_LABEL = -100
-"""The label of a position that has none, as in PyTorch and `transformers`."""
 
 Arrays = Mapping[str, Array]
 StepLoss = Callable[[Arrays, Arrays, Arrays, Arrays, Arrays], tuple[Array, Array, Arrays]]
@@ -43,7 +41,8 @@ def _labelled(labels: Array) -> Array:
 
 
 def language_model_loss(structure: Structure, stored: Mapping[str, Encoding] | None = None) -> StepLoss:
-    """The step loss of a language model; batch = {"ids", "labels"}, int32 (B, T). Dropout is on.
+    """The step loss of a language model; batch = {"ids", "labels"} and of packed rows "segments", all int32
+    (B, T). Dropout is on.
 
     The loss takes the matrices named in `stored` as they are stored, and everything else as float32.
 
@@ -53,13 +52,15 @@ def language_model_loss(structure: Structure, stored: Mapping[str, Encoding] | N
     def loss(trainable: Arrays, frozen: Arrays, mutable: Arrays, batch: Arrays, clock: Arrays) -> Any:
         frozen = decoded(frozen, stored or {})
         model = structure.bind({**frozen, **trainable})
-        ids, labels = batch["ids"], batch["labels"]
+        ids, labels, segments = batch["ids"], batch["labels"], batch.get("segments")
         keys = example_keys(clock, ids.shape[0])
         for arrays, head_loss in ((frozen, frozen_head_loss), (trainable, trained_head_loss)):
             if model.head_name in arrays:
-                loss_sum = head_loss(model.hidden(ids, keys), arrays[model.head_name], labels, NO_LABEL)
+                loss_sum = head_loss(
+                    model.hidden(ids, keys, segments), arrays[model.head_name], labels, NO_LABEL
+                )
                 return loss_sum, _labelled(labels), mutable
-        loss_sum, weight = token_losses(model(ids, keys), labels)
+        loss_sum, weight = token_losses(model(ids, keys, segments), labels)
         return loss_sum, weight, mutable
 
     return loss

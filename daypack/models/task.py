@@ -21,12 +21,13 @@ from daypack.errors import SpecError
 from daypack.models.adapters import SavedAdapter, continued, open_adapter, read_adapter
 from daypack.models.checkpoint import open_checkpoint, read_config
 from daypack.models.config_fields import ConfigReader
-from daypack.models.data import Corpus, Windows, load_windows
-from daypack.models.documents import Kind
+from daypack.models.data import Corpus, Examples, load_examples
+from daypack.models.document import NO_LABEL
+from daypack.models.documents import Kind, kind_of
 from daypack.models.family import Family, ModelConfig
 from daypack.models.frozen import EncodedSource, Encoding, FrozenForm, encodings
 from daypack.models.lora import TARGETS_KEY, LoraConfig, adapt, divide
-from daypack.models.loss import NO_LABEL, StepLoss, language_model_loss
+from daypack.models.loss import StepLoss, language_model_loss
 from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
 from daypack.models.parameters import ParameterSpec
 from daypack.models.partial import norm_paths, select
@@ -53,7 +54,7 @@ class Task:
     `loss(trainable, frozen, mutable, batch, clock)` is the step contract; it takes any micro-batch and
     clock["seed"] is `seed`. `source` has the initial value of every name in `trainable` and `frozen`. `batch`
     gives the shapes of one micro-batch and `bounds` the values it may hold. `tokenizer` is the path of a
-    tokenizer.json, or None (bytes, or data of ids). `windows()` reads the data that the spec declares.
+    tokenizer.json, or None (bytes, or data of ids). `examples()` reads the data that the spec declares.
     `description` is for people and bundle.json.
     """
 
@@ -68,7 +69,7 @@ class Task:
     vocabulary: int
     seed: int
     tokenizer: Path | None
-    windows: Callable[[], Windows]
+    examples: Callable[[], Examples]
     description: Mapping[str, Any]
 
     def with_micro_batch(self, micro_batch: int) -> Task:
@@ -100,6 +101,12 @@ def build_task(spec: TrainSpec) -> Task:
     stored = _stored(train, frozen, source)
     encoded = EncodedSource(source, stored)
     micro_batch = train.batch // (train.window or 1)
+    bounds = {
+        "ids": InputBound(config.vocab_size, None),
+        "labels": InputBound(config.vocab_size, NO_LABEL),
+    }
+    if spec.data is not None and spec.data.packing:
+        bounds["segments"] = InputBound(train.sequence, None)
     return Task(
         loss=language_model_loss(structure, stored),
         trainable=_shapes(trainable),
@@ -107,17 +114,12 @@ def build_task(spec: TrainSpec) -> Task:
         mutable={},
         source=encoded,
         optimizer=build_optimizer(_optimizer(train)),
-        batch=dict.fromkeys(
-            ("ids", "labels"), jax.ShapeDtypeStruct((micro_batch, train.sequence), jnp.dtype("int32"))
-        ),
-        bounds={
-            "ids": InputBound(config.vocab_size, None),
-            "labels": InputBound(config.vocab_size, NO_LABEL),
-        },
+        batch=dict.fromkeys(bounds, jax.ShapeDtypeStruct((micro_batch, train.sequence), jnp.dtype("int32"))),
+        bounds=bounds,
         vocabulary=config.vocab_size,
         seed=train.seed,
         tokenizer=None if spec.tokenizer == "bytes" else spec.tokenizer,
-        windows=lambda: load_windows(corpus(spec), config.vocab_size, train.sequence, train.seed),
+        examples=lambda: load_examples(corpus(spec), config.vocab_size, train.sequence),
         description=_description(spec, family, lora, trainable, frozen),
     )
 
@@ -146,11 +148,14 @@ def base_model(spec: TrainSpec) -> BaseModel:
 
 
 def corpus(spec: TrainSpec, path: Path | None = None) -> Corpus:
-    """The data that the spec declares, or another file, under the spec's kind and tokenizer."""
+    """The data that the spec declares, or another file, under the spec's kind and tokenizer; without a
+    section the file's suffix tells the kind.
+    """
     data = spec.data if spec.data is not None else DataSection.model_validate({})
     if path is None and data.path is None and data.builtin is None:
         raise SpecError('the spec declares no data; set data.path or data.builtin = "pydoc", or name a file')
-    return Corpus(path or data.path, Kind(data.kind), data.builtin or "", spec.tokenizer)
+    kind = kind_of(path) if spec.data is None and path is not None else Kind(data.kind)
+    return Corpus(path or data.path, kind, data.builtin or "", spec.tokenizer, data.packing)
 
 
 def _model(model: ModelSection, train: TrainSection) -> tuple[Family, ModelConfig]:

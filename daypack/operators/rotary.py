@@ -34,14 +34,16 @@ def rotary_tables(frequencies: Sequence[float] | Table, time: int) -> tuple[Tabl
 
 @jax.custom_vjp
 def rotate(x: Array, along: Array, across: Array) -> Array:
-    """Turn every plane of x (B, T, H, D) by its position's angle; the tables have no derivative."""
+    """Turn every plane of x (B, T, H, D) by its position's angle; the tables, of T positions or (B, T, ...),
+    have no derivative.
+    """
     return _turned(x, along, across)
 
 
 def _turned(x: Array, along: Array, across: Array) -> Array:
     halves = x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)
     swapped = jnp.flip(halves, axis=-2)
-    return (halves * along[:, None, None, :] + swapped * across[:, None, :, :]).reshape(x.shape)
+    return (halves * along[..., None, None, :] + swapped * across[..., None, :, :]).reshape(x.shape)
 
 
 def _forward(x: Array, along: Array, across: Array) -> tuple[Array, tuple[Array, Array]]:

@@ -318,6 +318,9 @@ class DataSection(Section):
     tokenizer: Annotated[Literal["bytes"] | Path, BeforeValidator(_tokenizer)] | None = Field(
         None, description='"bytes" or a path to a tokenizer.json'
     )
+    packing: bool = Field(False, description="true or false")
+    shuffle: bool = Field(True, description="true or false")
+    seed: Seed | None = Field(None, description=_SEED)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -325,6 +328,8 @@ class DataSection(Section):
             raise self.refuse("builtin", "conflicts with data.path; remove one of the two")
         if self.builtin is not None and self.kind != "text":
             raise self.refuse("kind", f'got "{self.kind}", and data.builtin = "{self.builtin}" is text')
+        if self.seed is not None and not self.shuffle:
+            raise self.refuse("seed", "is of the order, and data.shuffle is false; remove one of the two")
         if self.kind == "ids" and self.tokenizer is not None:
             raise self.refuse("tokenizer", 'conflicts with data.kind = "ids", which needs none; remove it')
         return self
@@ -352,3 +357,11 @@ class TrainSpec(Section):
         if self.data is not None and (self.data.tokenizer is not None or self.data.kind == "ids"):
             return self.data.tokenizer
         return "bytes" if self.model.checkpoint is None else self.model.checkpoint / "tokenizer.json"
+
+    @property
+    def shuffle_seed(self) -> int | None:
+        """The seed of the order of examples, or None where they come as in the file."""
+        data = self.data if self.data is not None else _empty(DataSection)
+        if not data.shuffle:
+            return None
+        return self.train.seed if data.seed is None else data.seed

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daypack.models.loss import NO_LABEL
+from daypack.models.document import NO_LABEL
 from daypack.operators.activations import gelu_tanh
 from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
 from daypack.operators.norms import layer_norm, rms_norm

@@ -11,7 +11,7 @@ from tokenizing.cases import train
 
 from daypack import api
 from daypack.models import task
-from daypack.models.data import load_windows
+from daypack.models.data import load_examples
 from daypack.models.tokenizer import FileTokenizer
 from daypack.spec import parse_spec
 
@@ -61,6 +61,7 @@ def test_the_engine_of_a_compiled_spec_tokenizes(tmp_path: Path) -> None:
         SPEC.replace("[data]", '[data]\nkind = "jsonl"').replace("notes.txt", "chats"), base=tmp_path
     )
     corpus = replace(task.corpus(jsonl), tokenizer=bundle / "tokenizer.json")
-    windows = load_windows(corpus, 512, 16, 0)
-    beside = load_windows(task.corpus(jsonl), 512, 16, 0)
-    assert windows.labels.tolist() == beside.labels.tolist() and (windows.labels == -100).any()
+    windows = load_examples(corpus, 512, 16).arrays
+    beside = load_examples(task.corpus(jsonl), 512, 16).arrays
+    assert windows["labels"].tolist() == beside["labels"].tolist()
+    assert (windows["labels"] == -100).any()

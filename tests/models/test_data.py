@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from daypack.errors import SpecError
-from daypack.models.data import Corpus, cut_windows, load_windows
+from daypack.models.data import Corpus, cut_windows, load_examples
 from daypack.models.document import Document
 from daypack.models.documents import Kind, builtin_documents, kind_of, read_documents
 from daypack.models.tokenizer import BYTES, ByteTokenizer, FileTokenizer, load_tokenizer
@@ -33,54 +33,28 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_windows_are_cut_end_to_end_and_labels_are_the_next_token() -> None:
-    windows = cut_windows([ids(*range(10))], sequence=3, seed=0, where="x")
-    assert windows.ids.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert windows.labels.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    assert windows.ids.dtype == windows.labels.dtype == np.int32
+    windows = cut_windows([ids(*range(10))], sequence=3, where="x").arrays
+    assert windows["ids"].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert windows["labels"].tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert windows["ids"].dtype == windows["labels"].dtype == np.int32
 
 
 def test_the_last_token_of_a_document_has_no_label() -> None:
-    windows = cut_windows([ids(1, 2, 3), ids(), ids(4, 5), ids(6, 7, 8)], sequence=7, seed=0, where="x")
-    assert windows.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
-    assert windows.labels.tolist() == [[2, 3, -100, 5, -100, 7, 8]]
-
-
-def test_the_order_is_a_shuffle_that_only_the_seed_decides() -> None:
-    def order(seed: int) -> list[int]:
-        return cut_windows([ids(*range(101))], sequence=2, seed=seed, where="x").order.tolist()
-
-    assert order(1) == order(1) != order(2)
-    assert sorted(order(1)) == list(range(50)) != order(1)
-
-
-def test_micro_batches_use_every_window_and_fill_whole_batches() -> None:
-    windows = cut_windows([ids(*range(15))], sequence=2, seed=3, where="x")
-    parts = list(windows.batches(micro_batch=2, batch=4))
-    assert [part["ids"].shape for part in parts] == [(2, 2)] * 4
-    firsts = [int(row[0]) // 2 for part in parts for row in part["ids"]]
-    assert firsts == [*windows.order.tolist(), int(windows.order[0])]
-    assert all((part["labels"] == part["ids"] + 1).all() for part in parts)
-    whole = list(windows.batches(micro_batch=4, batch=4))
-    assert np.concatenate([part["ids"] for part in whole]).tolist() == [
-        row.tolist() for part in parts for row in part["ids"]
-    ]
-
-
-def test_fewer_windows_than_a_batch_are_repeated() -> None:
-    windows = cut_windows([ids(*range(5))], sequence=2, seed=0, where="x")
-    (only,) = windows.batches(micro_batch=5, batch=5)
-    assert sorted(only["ids"][:, 0].tolist()) in ([0, 0, 0, 2, 2], [0, 0, 2, 2, 2])
+    documents = [ids(1, 2, 3), ids(), ids(4, 5), ids(6, 7, 8)]
+    windows = cut_windows(documents, sequence=7, where="x").arrays
+    assert windows["ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert windows["labels"].tolist() == [[2, 3, -100, 5, -100, 7, 8]]
 
 
 @pytest.mark.parametrize("count", [1, 8])
 def test_text_shorter_than_one_window(count: int) -> None:
     with pytest.raises(SpecError) as caught:
-        cut_windows([ids(*range(count))], sequence=8, seed=0, where="notes.txt")
+        cut_windows([ids(*range(count))], sequence=8, where="notes.txt")
     assert caught.value.message == (
         f"notes.txt: {count} tokens; one window needs 9 (train.sequence is 8, and the last token needs its "
         "successor): give more text or a shorter sequence"
     )
-    assert cut_windows([ids(*range(9))], sequence=8, seed=0, where="notes.txt").count == 1
+    assert cut_windows([ids(*range(9))], sequence=8, where="notes.txt").count == 1
 
 
 def test_text_jsonl_and_ids_give_the_same_tokens(tmp_path: Path) -> None:
@@ -194,8 +168,8 @@ def test_a_line_of_a_gigabyte_is_refused_in_little_memory(file: Path) -> None:
 
 
 def labels_of(path: Path, kind: Kind, sequence: int) -> tuple[bytes, list[int]]:
-    windows = load_windows(Corpus(path, kind, "", BYTES), 256, sequence, seed=1)
-    return bytes(windows.ids[0].astype(np.uint8)), windows.labels[0].tolist()
+    windows = load_examples(Corpus(path, kind, "", BYTES), 256, sequence).arrays
+    return bytes(windows["ids"][0].astype(np.uint8)), windows["labels"][0].tolist()
 
 
 def test_only_a_completion_is_learnt(file: Path) -> None:
@@ -205,8 +179,8 @@ def test_only_a_completion_is_learnt(file: Path) -> None:
 
 def test_only_ids_of_the_mask_are_learnt(file: Path) -> None:
     file.write_text('{"ids": [1, 2, 3, 4], "mask": [1, 1, 0, 1]}')
-    windows = load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=3, seed=1)
-    assert windows.labels.tolist() == [[2, -100, 4]]
+    windows = load_examples(Corpus(file, Kind.IDS, "", None), 256, sequence=3)
+    assert windows.arrays["labels"].tolist() == [[2, -100, 4]]
 
 
 @pytest.mark.parametrize("header", ["", "question,A,B,C,D,answer\n"])
@@ -220,11 +194,15 @@ def test_only_the_answer_of_a_choice_is_learnt(header: str, file: Path) -> None:
 
 def test_windows_without_a_label_are_left_out_and_none_is_an_error(file: Path) -> None:
     file.write_text('{"ids": [1, 2, 3, 4, 5, 6, 7], "mask": [0, 0, 0, 0, 1, 0, 0]}')
-    windows = load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1)
-    assert (windows.ids.tolist(), windows.labels.tolist(), windows.count) == ([[3, 4]], [[-100, 5]], 1)
+    windows = load_examples(Corpus(file, Kind.IDS, "", None), 256, sequence=2)
+    assert (windows.arrays["ids"].tolist(), windows.arrays["labels"].tolist(), windows.count) == (
+        [[3, 4]],
+        [[-100, 5]],
+        1,
+    )
     file.write_text('{"ids": [1, 2, 3], "mask": [1, 0, 0]}')
     with pytest.raises(SpecError, match="no label in 1 windows of 2 tokens: no token that is learnt follows"):
-        load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1)
+        load_examples(Corpus(file, Kind.IDS, "", None), 256, sequence=2)
 
 
 def test_no_such_file(file: Path) -> None:
@@ -277,7 +255,7 @@ def test_the_builtin_text_is_english_and_always_the_same() -> None:
     (document,) = builtin_documents("pydoc", ByteTokenizer(), 256)
     assert document.ids.size > 300_000
     assert 'The "assert" statement' in bytes(document.ids.astype(np.uint8)).decode()
-    windows = load_windows(Corpus(None, Kind.TEXT, "pydoc", BYTES), 256, sequence=64, seed=1)
+    windows = load_examples(Corpus(None, Kind.TEXT, "pydoc", BYTES), 256, sequence=64)
     assert windows.count == (document.ids.size - 1) // 64
     with pytest.raises(SpecError, match="data.builtin is 'poe'; the built-in texts are: pydoc"):
         builtin_documents("poe", ByteTokenizer(), 256)
@@ -285,10 +263,12 @@ def test_the_builtin_text_is_english_and_always_the_same() -> None:
 
 def test_load_windows_of_a_file(file: Path) -> None:
     file.write_text("hello world")
-    windows = load_windows(Corpus(file, Kind.TEXT, "", BYTES), 256, sequence=5, seed=1)
-    assert bytes(windows.ids.astype(np.uint8)) == b"hello worl"
+    windows = load_examples(Corpus(file, Kind.TEXT, "", BYTES), 256, sequence=5)
+    assert bytes(windows.arrays["ids"].astype(np.uint8)) == b"hello worl"
     file.write_text('{"ids": [1, 2, 3]}')
-    assert load_windows(Corpus(file, Kind.IDS, "", None), 256, sequence=2, seed=1).labels.tolist() == [[2, 3]]
+    assert load_examples(Corpus(file, Kind.IDS, "", None), 256, sequence=2).arrays["labels"].tolist() == [
+        [2, 3]
+    ]
 
 
 @pytest.fixture

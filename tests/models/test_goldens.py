@@ -45,7 +45,7 @@ def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any]]:
     trainable_specs, frozen_specs = divide(structure.parameters, lora=adapter is not None)
     trainable = {name: jnp.asarray(arrays[name]) for name in trainable_specs}
     frozen = {name: jnp.asarray(arrays[name]) for name in frozen_specs}
-    batch = {"ids": jnp.asarray(golden["ids"]), "labels": jnp.asarray(golden["labels"])}
+    batch = {name: jnp.asarray(golden[name]) for name in ("ids", "labels", "segments") if name in golden}
     loss = language_model_loss(structure)
 
     def mean(trainable: Any) -> Any:
@@ -54,7 +54,7 @@ def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any]]:
 
     value, gradients = jax.jit(jax.value_and_grad(mean), compiler_options=QUICK)(trainable)
     logits = jax.jit(lambda arrays, ids: structure.bind(arrays)(ids), compiler_options=QUICK)(
-        frozen | trainable, batch["ids"]
+        frozen | trainable, batch["ids"][:, : golden["logits"].shape[1]]
     )
     return logits, value, gradients
 
@@ -75,6 +75,10 @@ def test_logits_loss_and_every_gradient(path: Path) -> None:
     logits, loss, gradients = compute(golden)
     assert relative(logits, golden["logits"]) <= TOLERANCE
     assert relative(loss, golden["loss"]) <= TOLERANCE
+    compare_gradients(golden, gradients)
+
+
+def compare_gradients(golden: dict[str, np.ndarray], gradients: dict[str, Any]) -> None:
     expected = _under("grad/", golden)
     assert set(gradients) == set(expected)
     for name, gradient in gradients.items():
@@ -87,6 +91,29 @@ def test_logits_loss_and_every_gradient(path: Path) -> None:
             assert np.abs(np.asarray(gradient)[keys]).max() <= 1e-5 * scale, name
             gradient, expected[name] = np.delete(gradient, keys), np.delete(expected[name], keys)
         assert relative(gradient, expected[name]) <= TOLERANCE, name
+
+
+PACKED = ("gpt2_masked", "gemma3_beyond_the_window", "llama_scaled_tied", "qwen2_lora_default")
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_documents_that_share_a_row_are_as_they_are_alone(name: str) -> None:
+    """Loss and every gradient of `transformers` for the golden's rows, each a document, here all in one."""
+    with np.load(Path(__file__).parent / "goldens" / f"{name}.npz") as file:
+        golden = {key: file[key] for key in file.files}
+    rows, time = golden["ids"].shape
+    before = 3  # padding, so that no document begins at the row's first place
+    starts = np.repeat(before + time * np.arange(rows, dtype=np.int32), time)
+    packed = {
+        "ids": np.concatenate([np.zeros(before, np.int32), golden["ids"].ravel()])[None],
+        "labels": np.concatenate([np.full(before, -100, np.int32), golden["labels"].ravel()])[None],
+        "segments": np.concatenate([np.arange(before, dtype=np.int32), starts])[None],
+    }
+    _, loss, gradients = compute({**golden, **packed})
+    assert relative(loss, golden["loss"]) <= TOLERANCE
+    compare_gradients(golden, gradients)
+    between = {**packed, "segments": np.where(packed["segments"] < before, packed["segments"], before)}
+    assert relative(compute({**golden, **between})[1], golden["loss"]) > 100 * TOLERANCE
 
 
 def test_there_are_goldens_of_every_kind() -> None:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from daypack.models.loss import NO_LABEL, token_losses
+from daypack.models.document import NO_LABEL
+from daypack.models.loss import token_losses
 
 
 def test_sum_over_labels_and_their_number() -> None:

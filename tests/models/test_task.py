@@ -129,14 +129,14 @@ def test_the_optimizer_is_the_spec_s(tiny_config: dict[str, Any]) -> None:
 
 def test_data_of_the_spec(tmp_path: Path, tiny_config: dict[str, Any]) -> None:
     wide = tiny_config | {"vocab_size": 256}
-    windows = build_task(spec(wide, data={"builtin": "pydoc"})).windows()
-    assert windows.ids.shape[1] == 8 and windows.count > 1000
+    examples = build_task(spec(wide, data={"builtin": "pydoc"})).examples()
+    assert examples.arrays["ids"].shape[1] == 8 and examples.count > 1000
     (tmp_path / "a.jsonl").write_text('{"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9]}')
     declared = spec(tiny_config, tmp_path, {"path": "a.jsonl", "kind": "ids"})
-    assert build_task(declared).windows().ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
+    assert build_task(declared).examples().arrays["ids"].tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
     assert corpus(declared, tmp_path / "b.jsonl").path == tmp_path / "b.jsonl"
     with pytest.raises(SpecError) as caught:
-        build_task(spec(tiny_config)).windows()
+        build_task(spec(tiny_config)).examples()
     assert caught.value.message == (
         'the spec declares no data; set data.path or data.builtin = "pydoc", or name a file'
     )

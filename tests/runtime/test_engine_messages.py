@@ -518,25 +518,35 @@ def data_magic(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: put(data, 0, b"X")).run()
 
 
-@reaches(4, "data.bin: expected version 1, found 2; write it again")
+@reaches(4, "data.bin: expected version 2, found 3; write it again")
 def data_version(make: Any, example: Any) -> Any:
-    return with_data(make, lambda data: put(data, 8, b"\2")).run()
+    return with_data(make, lambda data: put(data, 8, b"\3")).run()
 
 
 @reaches(
     4,
-    "data.bin: expected records of 2 inputs and 192 bytes as this bundle reads, found 3 and 192",
+    "data.bin: expected examples of 2 inputs and, 1 in a micro-batch, 192 bytes as this bundle reads, "
+    "found 3 and 192",
 )
 def data_inputs(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: put(data, 12, b"\3")).run()
 
 
-@reaches(4, "data.bin: expected one record or more and no part of one, found 1023 bytes for 5 records")
+@reaches(
+    4,
+    "data.bin: expected examples of 2 inputs and, 64 in a micro-batch, 0 bytes as this bundle reads, "
+    "found 2 and 192",
+)
+def undivided_data(make: Any, example: Any) -> Any:
+    return with_data(make, lambda data: put(data, 32, b"\x40")).run()
+
+
+@reaches(4, "data.bin: expected one example or more and no part of one, found 1023 bytes for 5 examples")
 def truncated_data(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: data.__delitem__(slice(1023, None))).run()
 
 
-@reaches(4, "data.bin: expected one record or more and no part of one, found 64 bytes for 0 records")
+@reaches(4, "data.bin: expected one example or more and no part of one, found 64 bytes for 0 examples")
 def empty_data(make: Any, example: Any) -> Any:
     def empty(data: bytearray) -> None:
         del data[64:]
@@ -547,19 +557,19 @@ def empty_data(make: Any, example: Any) -> Any:
 
 @reaches(
     4,
-    "data.bin: expected one record or more and no part of one, found 1024 bytes for "
-    "4611686018427387904 records",
+    "data.bin: expected one example or more and no part of one, found 1024 bytes for "
+    "4611686018427387904 examples",
 )
 def overflowing_data(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: put(data, 24, struct.pack("<Q", 1 << 62))).run()
 
 
-@reaches(2, "data.bin: record 1, input ids, position 31: expected a value from 0 to 99, found 100")
+@reaches(2, "data.bin: example 1, input ids, position 31: expected a value from 0 to 99, found 100")
 def id_out_of_bounds(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: put(data, 64 + 192 + 124, struct.pack("<i", 100))).run()
 
 
-@reaches(2, "data.bin: record 0, input ids, position 0: expected a value from 0 to 99, found -1")
+@reaches(2, "data.bin: example 0, input ids, position 0: expected a value from 0 to 99, found -1")
 def negative_id(make: Any, example: Any) -> Any:
     return with_data(make, lambda data: put(data, 64, struct.pack("<i", -1))).run()
 

@@ -121,18 +121,18 @@ def test_records_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({}, "record 0, input 'ids': expected an array, found []"),
-        ({"ids": np.zeros(6, np.int64)}, "record 0, input 'ids': expected 24 bytes of I32, found 48 of I64"),
-        ({"ids": np.zeros(5, np.int32)}, "record 0, input 'ids': expected 24 bytes of I32, found 20 of I32"),
+        ({}, "example 0, input 'ids': expected an array, found []"),
+        ({"ids": np.zeros(6, np.int64)}, "example 0, input 'ids': expected 24 bytes of I32, found 48 of I64"),
+        ({"ids": np.zeros(5, np.int32)}, "example 0, input 'ids': expected 24 bytes of I32, found 20 of I32"),
         (
             {"ids": np.array([0, 1, 2, -100, 10, -1], np.int32)},
-            "record 0, input 'ids', position 4: expected a value from 0 to 9, found 10",
+            "example 0, input 'ids', position 4: expected a value from 0 to 9, found 10",
         ),
         (
             {"ids": np.array([[0, 1, 2], [-100, -1, 0]], np.int32)},
-            "record 0, input 'ids', position 4: expected a value from 0 to 9, found -1",
+            "example 0, input 'ids', position 4: expected a value from 0 to 9, found -1",
         ),
-        (None, "expected at least one record of data, found none"),
+        (None, "expected at least one example of data, found none"),
     ],
 )
 def test_bad_records_leave_no_file(tmp_path: Path, record: dict[str, Any] | None, message: str) -> None:
@@ -144,7 +144,7 @@ def test_bad_records_leave_no_file(tmp_path: Path, record: dict[str, Any] | None
 def test_a_foreign_data_file(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
     write_data(path, INPUTS, records())
-    with pytest.raises(BundleError, match="expected a data file of 1 inputs in records of 64 bytes"):
+    with pytest.raises(BundleError, match="expected a data file of 1 inputs in examples of 64 bytes"):
         list(read_data(path, INPUTS[:1]))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BundleError, match="found another header or a size that is not 448"):

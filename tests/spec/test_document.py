@@ -49,6 +49,8 @@ def default_of(key: str, field: FieldInfo) -> str:
         return "–"
     if field.default is None:
         return "none"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
 
 

@@ -378,6 +378,11 @@ TAKES_SIZE = (
             GOOD + '[data]\nkind = "ids"\ntokenizer = "bytes"',
             'data.tokenizer: conflicts with data.kind = "ids", which needs none; remove it',
         ),
+        (
+            GOOD + "[data]\nshuffle = false\nseed = 3",
+            "data.seed: is of the order, and data.shuffle is false; remove one of the two",
+        ),
+        (GOOD + "[data]\npacking = 1", "data.packing: got 1 (a whole number), takes true or false"),
         # Not TOML
         (GOOD + "batch 8", "not TOML: Expected '=' after a key"),
         (GOOD + "batch = 8", "not TOML: Cannot overwrite a value"),

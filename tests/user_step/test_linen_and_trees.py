@@ -161,15 +161,15 @@ def test_batches_that_do_not_fit(tmp_path: Path) -> None:
 
     data = batches(2)
     bundle = daypack.compile(model, loss, optax.sgd(0.1), data[0], out=tmp_path / "m.bundle", window=2)
-    with pytest.raises(SpecError, match="expected at least one record of data, found none"):
+    with pytest.raises(SpecError, match="expected at least one example of data, found none"):
         daypack.run(bundle, [])
     with pytest.raises(SpecError, match="batch 1: 7 examples, which a window of 2 does not divide"):
         daypack.run(bundle, [data[0], jax.tree.map(lambda a: a[:7], data[1])])
     with pytest.raises(SpecError, match=r"batch 0\['y'\].*float64; convert it with .astype\(np.float32\)"):
         daypack.run(bundle, [{**data[0], "y": data[0]["y"].astype(np.float64)}])
-    with pytest.raises(SpecError, match="record 0, input 'in/x': expected an array, found"):
+    with pytest.raises(SpecError, match="example 0, input 'in/x': expected an array, found"):
         daypack.run(bundle, [data[0]["in"]])
-    with pytest.raises(SpecError, match="record 0, input 'in/x': expected 80 bytes of F32, found 60"):
+    with pytest.raises(SpecError, match="example 0, input 'in/x': expected 80 bytes of F32, found 60"):
         daypack.run(bundle, batches(1, 6))
 
 

@@ -42,7 +42,7 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
     case DAYPACK_OP_ROWS:
       return daypack_page_rows(engine, instruction);
     case DAYPACK_OP_BATCH:
-      return daypack_read_record(engine, step, instruction);
+      return daypack_read_batch(engine, step, instruction);
     case DAYPACK_OP_ZERO:
       memset(engine->arena + instruction->arena_offset_bytes, 0, (size_t)instruction->size_bytes);
       return DAYPACK_OK;
@@ -131,15 +131,8 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   return code;
 }
 
-/* Without --steps: as many windows as it takes to read every record once. */
-static uint64_t steps_to_run(const daypack_engine *engine) {
-  uint64_t window = engine->plan.header->window;
-  uint64_t records = engine->data.record_count;
-  return engine->options.steps != 0 ? engine->options.steps : records / window + (records % window != 0);
-}
-
 daypack_code daypack_run_steps(daypack_engine *engine) {
-  uint64_t steps = steps_to_run(engine);
+  uint64_t steps = engine->options.steps != 0 ? engine->options.steps : daypack_steps_of_pass(engine);
   uint64_t last = clock_step(engine) + steps;
   daypack_code code = daypack_report_start(engine, clock_step(engine));
   engine->underway = true;

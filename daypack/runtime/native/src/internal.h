@@ -2,6 +2,7 @@
 #ifndef DAYPACK_INTERNAL_H
 #define DAYPACK_INTERNAL_H
 
+#include <assert.h>
 #include <stdatomic.h>
 
 #include "daypack.h"
@@ -84,9 +85,27 @@ typedef struct {
   uint64_t elapsed_ns;
 } daypack_kernel_time;
 
+/* data.bin's own. */
+enum { DAYPACK_DATA_VERSION = 2, DAYPACK_SOURCE_BYTES = 16 };
+
+typedef struct {
+  uint8_t magic[8];
+  uint32_t version;
+  uint32_t input_count;
+  uint64_t example_bytes;
+  uint64_t example_count;
+  uint32_t micro_batch; /* examples in one */
+  uint32_t shuffle;     /* 1: every epoch in an order of its own */
+  uint32_t seed;
+  uint32_t zero;
+  uint8_t source[DAYPACK_SOURCE_BYTES]; /* of what the engine made the file; zero where the host made it */
+} daypack_data_header;
+
+static_assert(sizeof(daypack_data_header) == 64, "data.bin header");
+
 typedef struct {
   int file;
-  uint64_t record_count;
+  daypack_data_header header;
 } daypack_data;
 
 /* One of the files that instructions name. `direct` is the same file past the system's cache, or -1. */
@@ -302,8 +321,13 @@ void daypack_stop_pager(void);
 
 /* data.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
-DAYPACK_MUST_CHECK daypack_code daypack_read_record(daypack_engine *engine, uint64_t step,
-                                                    const daypack_plan_instruction *instruction);
+/* The examples of a batch instruction into the arena; `step` is the clock before the step. */
+DAYPACK_MUST_CHECK daypack_code daypack_read_batch(daypack_engine *engine, uint64_t step,
+                                                   const daypack_plan_instruction *instruction);
+/* Steps that take every example at least once. */
+DAYPACK_MUST_CHECK uint64_t daypack_steps_of_pass(const daypack_engine *engine);
+/* Place `place` < `count` in the order of an epoch. */
+DAYPACK_MUST_CHECK uint64_t daypack_permute(uint64_t place, uint64_t count, uint64_t seed, uint64_t epoch);
 
 /* tokenize_file.c: the ids of the text that --tokenize names, as events */
 DAYPACK_MUST_CHECK daypack_code daypack_tokenize_file(daypack_engine *engine);
