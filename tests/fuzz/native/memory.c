@@ -76,7 +76,28 @@ static int start_thread(void *(*run)(void *), void *context, size_t stack) {
   return run == NULL && context == NULL && stack == 0 ? -EINVAL : -EAGAIN;
 }
 
+#if DAYPACK_FUZZ_GOVERNED
+static uint64_t wall_ns(void) { return UINT64_C(1700000000000000000) + polls; }
+static void sleep_ns(uint64_t time_ns) { polls += time_ns > 0; }
+static void nothing(void) {}
+static int place(const daypack_placement *where) { return where == NULL ? -EINVAL : 0; }
+static int64_t read_input(void *data, size_t size) { return data == NULL && size > 0 ? -EINVAL : 0; }
+static int list(const char *directory, void (*each)(void *context, const char *name), void *context) {
+  return directory == NULL || each == NULL || context == NULL ? -EINVAL : -ENOENT;
+}
+#endif
+
 static const daypack_platform platform = {
+#if DAYPACK_FUZZ_GOVERNED
+    .boot_ns = now_ns,
+    .wall_ns = wall_ns,
+    .sleep_ns = sleep_ns,
+    .wake = nothing,
+    .request_stop = nothing,
+    .place = place,
+    .read_input = read_input,
+    .list = list,
+#endif
     .now_ns = now_ns,
     .cpu_count = cpu_count,
     .has_feature = has_feature,
@@ -116,6 +137,9 @@ daypack_engine *fuzz_begin(void) {
   engine.options.bundle = bundle;
   engine.options.state = "state";
   engine.listed_plans = 1;
+#if DAYPACK_FUZZ_GOVERNED
+  engine.governor = daypack_new_governor();
+#endif
   for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   file_count = 0;
   polls = 0;

@@ -4,6 +4,9 @@
 
 #include "internal.h"
 
+/* Whether this engine follows a policy. */
+#define DAYPACK_FUZZ_GOVERNED __has_include("governor.h")
+
 /* libFuzzer's entry; replay.c calls it too. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
