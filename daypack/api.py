@@ -223,6 +223,7 @@ def _train_step(task: Task, spec: TrainSpec, window: int) -> TrainStep:
         window=window,
         seed=task.seed,
         ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
+        score=task.score if spec.evaluation.enabled else None,
     )
 
 

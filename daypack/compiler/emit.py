@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,12 @@ from daypack.compiler.kernels.build import KernelTable
 from daypack.compiler.planning import Planned
 from daypack.compiler.step import STEP, InitialState, InputRange
 from daypack.compiler.text import render
-from daypack.compiler.window import Window
+from daypack.compiler.window import Origin, Window
 from daypack.devices import Profile
 from daypack.errors import SpecError
 from daypack.runtime import plan_file as pf
 from daypack.runtime.build import build_engine
-from daypack.runtime.bundle import plan_name
+from daypack.runtime.bundle import EVALUATION, plan_name
 from daypack.runtime.plan_format import write_plan
 from daypack.runtime.state_file import CODE_OF_NUMPY, NO_ID, state_layout, write_state
 
@@ -41,6 +41,8 @@ class Emission:
     plan_bytes: int
     engine_bytes: int
     weights_bytes: int
+    evaluation: pf.PlanFile | None = None
+    evaluation_bytes: int = 0
 
     @property
     def plan(self) -> pf.PlanFile:
@@ -65,8 +67,9 @@ def emit(
     mutable: Mapping[str, Array],
     ranges: Mapping[str, InputRange],
     object_code: bytes,
+    evaluation: Planned | None = None,
 ) -> Emission:
-    """Write the plans, engine, weights.bin and state.safetensors into `folder`.
+    """Write the plans, engine, weights.bin, state.safetensors, and eval.bin for an evaluation, into `folder`.
 
     The plans are of one window in several orders: they share its items, its kernels and its state.
     """
@@ -81,7 +84,8 @@ def emit(
         out=folder / "engine",
     )
     frozen = hashlib.sha256()
-    places = _write_weights(folder / "weights.bin", window, read, frozen.update)
+    windows = (window,) if evaluation is None else (window, evaluation.window)
+    places, *beside = _write_weights(folder / "weights.bin", windows, read, frozen.update)
     tensors = _tensors(window)
     states = [_state(window, planned.applied, tensors) for planned in plans]
     state = states[0]
@@ -118,12 +122,45 @@ def emit(
         for planned, tensors_there in zip(plans, states, strict=True)
     )
     plan_bytes = max(_write_plan(folder / plan_name(number), plan) for number, plan in enumerate(files))
-    return Emission(files, plan_bytes, engine.size_bytes, (folder / "weights.bin").stat().st_size)
+    emission = Emission(files, plan_bytes, engine.size_bytes, (folder / "weights.bin").stat().st_size)
+    if evaluation is None:
+        return emission
+    found = _evaluation_plan(files[0], evaluation, beside[0], ranges)
+    size_bytes = _write_plan(folder / EVALUATION, found)
+    return replace(emission, evaluation=found, evaluation_bytes=size_bytes)
 
 
 def _write_plan(path: Path, plan: pf.PlanFile) -> int:
     """Bytes of a plan, written."""
     return path.write_bytes(write_plan(plan))
+
+
+def _evaluation_plan(
+    plan: pf.PlanFile, evaluation: Planned, places: Mapping[int, int], ranges: Mapping[str, InputRange]
+) -> pf.PlanFile:
+    """Beside the plan of a training, that of its evaluation: the same kernels, weights and state."""
+    window, applied = evaluation.window, evaluation.applied
+    read = _by_first_row((item.id, item.name) for item in window.items if item.origin is Origin.SAVED)
+    state = tuple(
+        _state_tensor(window, applied, tensor.name, read[tensor.name])
+        if tensor.name in read
+        else pf.StateTensor(tensor.name, tensor.dtype, tensor.shape, None)
+        for tensor in plan.state
+    )
+    return replace(
+        plan,
+        arena_bytes=applied.arena_bytes,
+        window=1,
+        save_steps=1,
+        setup=tuple(_setup(window, applied, places)),
+        steps=applied.instructions({**places, **_state_places(window, state, read)}),
+        inputs=_inputs(window, ranges),
+        state=state,
+        loss_offset_bytes=applied.offsets[window.loss],
+        weight_offset_bytes=applied.offsets[window.weight],
+        step_offset_bytes=applied.offsets[window.step],
+        rows=window.items[window.loss].shape[0],
+    )
 
 
 def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
@@ -141,28 +178,37 @@ def _kernels(table: KernelTable) -> tuple[pf.Kernel, ...]:
 Hash = Callable[[Any], None]
 
 
-def _write_weights(path: Path, window: Window, read: Read, hashed: Hash) -> dict[int, int]:
-    """Frozen arrays and constants at multiples of 64 bytes, in the order of first use; item → offset.
+def _write_weights(path: Path, windows: Sequence[Window], read: Read, hashed: Hash) -> list[dict[int, int]]:
+    """Frozen arrays and constants at multiples of 64 bytes, in the order of first use; for each window, item
+    → offset. What two windows read is stored once.
 
-    `hashed` is given the bytes of every frozen array, but not where they lie. Parts `NAME[a:b]` of an array
-    follow each other, so the array is read once; a matrix on flash that also has parts in memory is stored
-    once.
+    `hashed` is given the bytes of every frozen array of the first window, but not where they lie. Parts
+    `NAME[a:b]` of an array follow each other, so the array is read once; a matrix on flash that also has
+    parts in memory is stored once.
     """
-    places: dict[int, int] = {}
+    places: list[dict[int, int]] = [{} for _ in windows]
+    stored: dict[str | bytes, int] = {}
     with path.open("wb") as file:
-        for name, items in _by_array(window).items():
+        for name, found in _by_array(windows).items():
             array = checked(read(name), name)
-            whole = any(window.items[i].name == name for i in items)
-            hashed(_raw(array))
+            items = [(number, windows[number].items[i]) for number, i in found]
+            whole = any(item.name == name for _, item in items)
+            if items[0][0] == 0:
+                hashed(_raw(array))
             start = _append(file, array) if whole else 0
-            for i in items:
-                item = window.items[i]
+            for number, item in items:
                 first, end = _rows_of(item.name, array)
                 part = array[first:end] if array.ndim else array
                 _same_shape(part, item.name, item.shape, item.dtype)
-                places[i] = start + (array[:first].nbytes if first else 0) if whole else _append(file, part)
-        for i, raw in window.constants.items():
-            places[i] = _append(file, np.frombuffer(raw, np.uint8))
+                if item.name not in stored:
+                    inside = start + (array[:first].nbytes if first else 0)
+                    stored[item.name] = inside if whole else _append(file, part)
+                places[number][item.id] = stored[item.name]
+        for number, window in enumerate(windows):
+            for i, raw in window.constants.items():
+                if raw not in stored:
+                    stored[raw] = _append(file, np.frombuffer(raw, np.uint8))
+                places[number][i] = stored[raw]
     return places
 
 
@@ -182,14 +228,21 @@ def _raw(array: Array) -> memoryview:
 _PART = re.compile(r"(.*)\[(\d+):(\d+)\]$")
 
 
-def _by_array(window: Window) -> dict[str, list[int]]:
-    """Array → the items that are it or a part of it, in order of first use."""
-    return _grouped(window.weights.items())
+def _by_array(windows: Sequence[Window]) -> dict[str, list[tuple[int, int]]]:
+    """Array → (window, item) that are it or a part of it, in order of first use."""
+    return _grouped(
+        ((number, item), name)
+        for number, window in enumerate(windows)
+        for item, name in window.weights.items()
+    )
 
 
-def _grouped(named: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+AnyItem = TypeVar("AnyItem")
+
+
+def _grouped(named: Iterable[tuple[AnyItem, str]]) -> dict[str, list[AnyItem]]:
     """Array → items, where an item may be the rows [a, b) of an array: `NAME[a:b]`."""
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[AnyItem]] = {}
     for item, name in named:
         match = _PART.match(name)
         found.setdefault(match[1] if match else name, []).append(item)
@@ -227,12 +280,16 @@ def _tensors(window: Window) -> dict[str, list[int]]:
 
     safetensors lists larger elements first so that every array is aligned.
     """
-    found = _grouped((first, name) for name, (first, _) in window.state.items())
-    names = {first: name for name, (first, _) in window.state.items()}
-    for items in found.values():
-        items.sort(key=lambda i: _first_row(names[i]))
+    found = _by_first_row((first, name) for name, (first, _) in window.state.items())
     code = {name: CODE_OF_NUMPY[window.items[items[0]].dtype] for name, items in found.items()}
     return {name: found[name] for name in sorted(found, key=lambda name: (-pf.DTYPE_BYTES[code[name]], name))}
+
+
+def _by_first_row(named: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
+    """Array → its items, in the order of their rows."""
+    names = dict(named)
+    found = _grouped(names.items())
+    return {name: sorted(items, key=lambda i: _first_row(names[i])) for name, items in found.items()}
 
 
 def _first_row(name: str) -> int:
@@ -263,7 +320,7 @@ def _state_places(
     places: dict[int, int] = {}
     for tensor, start in zip(state, state_layout(state, NO_ID).offsets_bytes, strict=True):
         offset = start
-        for item in tensors[tensor.name]:
+        for item in tensors.get(tensor.name, ()):
             places[item] = offset
             offset += window.items[item].size_bytes
     return places

@@ -10,7 +10,7 @@ class Means:
     """All are used unless said otherwise.
 
     `recompute`: computing a value again instead of keeping it. `paging`: moving values and weights between
-    memory and flash. `reorder`: nodes in another order than the step lists them, micro-steps interleaved.
+    memory and flash; `swap`: of computed values too. `reorder`: nodes in another order than the step lists them, micro-steps interleaved.
     `cut_rows`: matrices that are read by rows as parts of their own. The micro-batch is the fifth means; it
     is chosen from the steps that a compilation is given.
 
@@ -19,5 +19,6 @@ class Means:
 
     recompute: bool = True
     paging: bool = True
+    swap: bool = True
     reorder: bool = True
     cut_rows: bool = True

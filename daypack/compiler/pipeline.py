@@ -30,18 +30,26 @@ from daypack.compiler.passes.split_trained import split_trained
 from daypack.compiler.planning import (
     Options,
     Planned,
+    plan_evaluation,
     plan_window,
     polished,
     project_window,
     write_problem,
 )
-from daypack.compiler.step import TrainStep, initial_optimizer_state, trace_micro, trace_update
+from daypack.compiler.step import (
+    TrainStep,
+    initial_optimizer_state,
+    trace_evaluation,
+    trace_micro,
+    trace_update,
+)
 from daypack.compiler.storyboard import write_storyboard
 from daypack.compiler.variants import Variants, feasible, plan_record, variants
 from daypack.compiler.verify import Stage, verify
-from daypack.compiler.window import Window, assemble
+from daypack.compiler.window import Window, assemble, assemble_evaluation
 from daypack.compiler.work import work_of
 from daypack.devices import Profile
+from daypack.errors import BudgetInfeasible
 from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
 from daypack.runtime.bundle import new_bundle, plan_name
@@ -117,6 +125,16 @@ def optimize_step(
     return optimize(micro), optimize(update)
 
 
+def optimize_evaluation(graph: StepGraph, *, cut_rows: bool = True) -> StepGraph:
+    """A traced evaluation after every pass, fused; trained matrices are cut as it reads them."""
+    if not cut_rows:
+        return optimize(graph, REWRITES)
+    verify(graph, Stage.TRACED)
+    for apply in REWRITES:
+        graph = apply(graph)
+    return optimize(split_trained(graph, StepGraph("no update", (), (), ()))[0])
+
+
 def kernel_target(profile: Profile, tuning: Tuning | None = None) -> KernelTarget:
     """What the schedules need of a profile."""
     return KernelTarget(
@@ -163,7 +181,27 @@ def plan_step(
     tell = on_stage or _quiet
     window, table = assemble_step(step, profile, options.means, tell, options.tuning)
     tell("plan", 0.3)
-    return plan_window(step, window, table, profile, options)
+    evaluation = _evaluation(step, table, profile, options)
+    return replace(plan_window(step, window, table, profile, options), evaluation=evaluation)
+
+
+def _evaluation(
+    step: TrainStep, table: KernelTable, profile: Profile, options: Options
+) -> Planned | str | None:
+    """The plan of a step's evaluation, its kernels added to the table; or why there is none, or None.
+
+    It comes before the step's own plan, which counts the kernels of both.
+    """
+    if step.score is None:
+        return None
+    kernels = len(table.kernels)
+    graph = optimize_evaluation(trace_evaluation(step, step.score), cut_rows=options.means.cut_rows)
+    window = assemble_evaluation(step, graph, table)
+    try:
+        return plan_evaluation(step, window, table, profile, options)
+    except BudgetInfeasible as refusal:
+        table.forget(kernels)
+        return refusal.message
 
 
 def plan_steps(
@@ -177,7 +215,7 @@ def plan_steps(
     draft = cheapest(
         candidates, lambda step: feasible(plan_step(step, profile, options, on_stage), profile, options)
     )
-    planned = polished(draft, profile, options)
+    planned = replace(polished(draft, profile, options), evaluation=draft.evaluation)
     write_problem(planned.projection, options)  # over that of a candidate that was refused
     return planned
 
@@ -208,6 +246,7 @@ def compile_step(
     steps = [candidates] if isinstance(candidates, TrainStep) else candidates
     with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
         planned = plan_steps(steps, profile, options, on_stage)
+        evaluation = planned.evaluation
         found = variants(planned, profile, options)
         planned = found.plans[0]
         tell("compile kernels", 0.4)
@@ -222,10 +261,13 @@ def compile_step(
             mutable=mutable,
             ranges=planned.step.ranges or {},
             object_code=code,
+            evaluation=evaluation if isinstance(evaluation, Planned) else None,
         )
         compiled = _compiled(out, found, emission, options, time.monotonic() - began)
         account = _account(compiled, planned, emission, profile)
-        write_description(folder, {**description, **account, "orders_left_out": _left_out(found)})
+        told = _evaluation_account(evaluation, emission, options.threads)
+        left_out = {"orders_left_out": _left_out(found), "evaluation": told}
+        write_description(folder, {**description, **account, **left_out})
         write_storyboard(folder, planned, compiled.peak_bytes)
         if fill:
             fill(folder, emission)
@@ -274,6 +316,28 @@ def _tokens(emission: Emission) -> int:
     """Ids that a window reads, or its micro-steps where a user's batch has none."""
     ids = [entry.size_bytes // 4 for entry in emission.plan.inputs if entry.name == "ids"]
     return emission.plan.window * (ids[0] if ids else 1)
+
+
+def _evaluation_account(
+    planned: Planned | str | None, emission: Emission, threads: int
+) -> dict[str, Any] | None:
+    """The part of bundle.json about the evaluation: figures, or why there is none."""
+    if not isinstance(planned, Planned) or emission.evaluation is None:
+        return None if planned is None else {"none": planned}
+    return {
+        "source": "modelled",
+        "rows": emission.evaluation.rows,
+        "peak_bytes": planned.applied.arena_bytes
+        + engine_overhead_bytes(
+            threads=threads,
+            scratch_bytes=emission.plan.scratch_bytes,
+            plan_bytes=emission.evaluation_bytes,
+            engine_bytes=emission.engine_bytes,
+        ),
+        "arena_bytes": planned.applied.arena_bytes,
+        "batch_seconds": planned.priced.measure.seconds,
+        "flash_read_bytes": planned.applied.moved_bytes(fetch=True),
+    }
 
 
 def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: Profile) -> dict[str, Any]:

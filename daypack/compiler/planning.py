@@ -86,7 +86,8 @@ class Planned:
 
     `save_steps`: steps between two savings of the state; `target_bytes`: what the planner was given, less
     than the budget where the layout has gaps. `model` prices the projection; `listed` is the window in its
-    listed order, which `window` has in `order`; `budget_bytes` is 0 for none.
+    listed order, which `window` has in `order`; `budget_bytes` is 0 for none. `evaluation`: the plan of the
+    step's evaluation, or why there is none, where one was asked for.
     """
 
     step: TrainStep
@@ -102,6 +103,7 @@ class Planned:
     order: Order
     listed: Window
     budget_bytes: int
+    evaluation: Planned | str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -159,6 +161,21 @@ def plan_window(
     if best is None:
         raise refusal or ValueError("a window has at least one order")
     return best
+
+
+def plan_evaluation(
+    step: TrainStep, window: Window, table: KernelTable, profile: Profile, options: Options
+) -> Planned:
+    """A plan of an evaluation within the same memory: the quickest found in a short time.
+
+    Weights and parameters may be read again and again; nothing is written, not even scratch.
+
+    Raises:
+        BudgetInfeasible: the memory is too little.
+    """
+    means = replace(options.means, swap=False)
+    asked = Options(options.memory_bytes, threads=options.threads, means=means, plan_seconds=DRAFT_SECONDS)
+    return _plan_order(step, (window, window, Order.MICRO_BATCH_MAJOR), table, profile, asked)
 
 
 def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
@@ -371,7 +388,13 @@ class _Planner:
     def __call__(self, problem: Problem) -> Plan:
         limit = min(self.seconds, PLAN_SECONDS_A_NODE * len(problem.nodes))
         means = self.means
-        allowed = restricted(problem, recompute=means.recompute, paging=means.paging, reorder=means.reorder)
+        allowed = restricted(
+            problem,
+            recompute=means.recompute,
+            paging=means.paging,
+            swap=means.swap,
+            reorder=means.reorder,
+        )
         found = auto(allowed.problem, self.memory_bytes, PlanOptions(time_limit_s=limit))
         plan = settled(problem, allowed.unrestricted(found))
         validate_plan(problem, plan, self.memory_bytes)

@@ -32,7 +32,7 @@ PAGE_BYTES = 512 * 1024
 """Reads below this waste flash bandwidth; smaller arrays stay."""
 SATELLITE_BYTES = 64 * 1024
 """Outputs up to this size beside a larger one stay until their last use."""
-SOURCES = (Origin.STATE, Origin.WEIGHTS)
+SOURCES = (Origin.STATE, Origin.SAVED, Origin.WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True)

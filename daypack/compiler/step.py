@@ -22,6 +22,7 @@ from daypack.compiler.trace import Argument, leaf_names, trace
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 Loss = Callable[..., tuple[Any, Any, Mapping[str, Any]]]
+Score = Callable[..., tuple[Any, Any]]
 
 STEP = "clock/step"
 SEED = "clock/seed"
@@ -43,6 +44,9 @@ class TrainStep:
 
     `loss(trainable, frozen, mutable, batch, clock)` returns (sum of losses, number of labels, new mutable),
     with `clock` = {"seed", "step", "micro"}, each uint32[].
+
+    `score(trainable, frozen, batch)`, where the step can be evaluated, returns two float32 (rows,): of each
+    row the sum of the log-likelihoods of its labels, and the number of these.
     """
 
     loss: Loss
@@ -54,6 +58,7 @@ class TrainStep:
     window: int = 1
     seed: int = 0
     ranges: Mapping[str, InputRange] | None = None
+    score: Score | None = None
 
     @property
     def optimizer_state(self) -> Any:
@@ -140,6 +145,21 @@ def trace_update(step: TrainStep) -> StepGraph:
         return trace("update", update, arguments)
 
 
+def trace_evaluation(step: TrainStep, score: Score) -> StepGraph:
+    """`score` of one micro-batch: inputs by role; outputs `log_likelihood` and `labels`."""
+
+    def evaluate(trainable: Any, frozen: Any, batch: Any) -> dict[str, Any]:
+        log_likelihood, labels = score(trainable, frozen, batch)
+        return {"log_likelihood": log_likelihood, "labels": labels}
+
+    arguments = [
+        Argument(dict(step.trainable), Role.TRAINABLE),
+        Argument(dict(step.frozen), Role.FROZEN),
+        Argument(dict(step.batch), Role.BATCH),
+    ]
+    return trace("evaluation", evaluate, arguments)
+
+
 _PERSISTS = {"trainable:": "", "opt:": "opt/", "grad:": "sum/grad/"}
 
 
@@ -190,10 +210,12 @@ class InitialState:
 __all__ = [
     "InputRange",
     "Loss",
+    "Score",
     "TrainStep",
     "initial_optimizer_state",
     "leaf_names",
     "persists_as",
+    "trace_evaluation",
     "trace_micro",
     "trace_update",
 ]

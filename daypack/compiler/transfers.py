@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from daypack.compiler.project import Projection
+from daypack.compiler.project import SOURCES, Projection
 from daypack.compiler.window import Origin, Window
 from daypack.planners.layout import Buffer, lay_out
 from daypack.planners.lifetimes import Lifetimes
@@ -156,11 +156,13 @@ class _Walk:
                 self.at.setdefault(time, []).append(self._fetch(time, part, content, buffer))
 
     def _is_source(self, part: int) -> bool:
-        return self._origin(part) in (Origin.STATE, Origin.WEIGHTS)
+        return self._origin(part) in SOURCES
 
     def _fetch(self, time: int, part: int, content: int, buffer: int) -> Move:
         if self._origin(part) is Origin.WEIGHTS:
             return Move(True, FileKind.WEIGHTS, part, buffer)
+        if self._origin(part) is Origin.SAVED:
+            return Move(True, FileKind.STATE, part, buffer)
         if self._origin(part) is Origin.STATE:
             if content == part:
                 return Move(True, FileKind.STATE, part, buffer)
@@ -203,7 +205,7 @@ class _Walk:
 
     def _store(self, part: int, content: int, buffer: int, returns: list[int]) -> Move | None:
         origin = self._origin(part)
-        if origin is Origin.WEIGHTS:
+        if origin in (Origin.WEIGHTS, Origin.SAVED):
             return None
         if origin is Origin.STATE:
             unchanged = content == part

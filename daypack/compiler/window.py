@@ -24,6 +24,7 @@ class Origin(StrEnum):
     """Where an item's first content comes from."""
 
     STATE = "state"  # persists, saved: parameters, moments, the clock
+    SAVED = "saved"  # the same in an evaluation, which only reads it
     WEIGHTS = "weights"  # in the weights file: frozen parameters and constants
     BATCH = "batch"
     FLASH = "flash"  # in the weights file and never in memory
@@ -93,6 +94,7 @@ class Window:
 class _Assembly:
     step: TrainStep
     table: KernelTable
+    evaluates: bool = False
     items: list[Item] = field(default_factory=list[Item])
     calls: list[Call] = field(default_factory=list[Call])
     current: dict[str, int] = field(default_factory=dict[str, int])
@@ -128,7 +130,7 @@ class _Assembly:
                 number = self.item(name, role, Origin.ZERO, entry.value)
                 self.calls.append(Call(CallKind.ZERO, -1, 0, (), (number,), MappingProxyType({})))
             else:
-                number = self.item(name, role, Origin.STATE, entry.value)
+                number = self.item(name, role, Origin.SAVED if self.evaluates else Origin.STATE, entry.value)
                 self.first[name] = number
             self.current[name] = number
         return self.current[name]
@@ -283,6 +285,28 @@ def assemble(step: TrainStep, micro: StepGraph, update: StepGraph, table: Kernel
         final["loss"],
         final["weight"],
         state[STEP][1],
+    )
+
+
+def assemble_evaluation(step: TrainStep, graph: StepGraph, table: KernelTable) -> Window:
+    """A fused evaluation as a window of one micro-step; its loss and weight are those of each row.
+
+    It has no state: nothing of what it reads is changed. The clock is read too, so that the engine can tell.
+    """
+    work = _Assembly(step, table, evaluates=True)
+    batch = _batch(work, graph, 0)
+    results = work.run(graph, 0, batch, {})
+    clock = work.persistent(Input(Value(-1, (), "uint32"), Role.STATE, STEP))
+    return Window(
+        tuple(work.items),
+        tuple(work.calls),
+        {},
+        work.weights,
+        work.constants,
+        (tuple(batch.values()),),
+        results["log_likelihood"],
+        results["labels"],
+        clock,
     )
 
 

@@ -15,12 +15,19 @@ from daypack.models.document import NO_LABEL
 from daypack.models.dropout import example_keys
 from daypack.models.frozen import Encoding, decoded
 from daypack.models.structure import Structure
-from daypack.operators.loss_head import frozen_head_loss, trained_head_loss
+from daypack.operators.loss_head import (
+    frozen_head_loss,
+    frozen_head_losses,
+    trained_head_loss,
+    trained_head_losses,
+)
 from daypack.operators.softmax import logsumexp
 
 Arrays = Mapping[str, Array]
 StepLoss = Callable[[Arrays, Arrays, Arrays, Arrays, Arrays], tuple[Array, Array, Arrays]]
 """(trainable, frozen, mutable, batch, clock) to (loss_sum, weight, mutable)."""
+Score = Callable[[Arrays, Arrays, Arrays], tuple[Array, Array]]
+"""(trainable, frozen, batch) to what each row's labels are worth: (log-likelihood (B,), labels (B,))."""
 
 
 def token_losses(logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -29,10 +36,14 @@ def token_losses(logits: Array, labels: Array) -> tuple[Array, Array]:
     logits (B, T, V); labels int32 (B, T), already shifted, NO_LABEL where there is none. The picked logit is
     a masked sum rather than a gather, so that its derivative is element-wise and joins that of logsumexp.
     """
+    return jnp.sum(_losses(logits, labels)), _labelled(labels)
+
+
+def _losses(logits: Array, labels: Array) -> Array:
+    """-log p(label) by position, float32 (B, T), 0 where there is no label."""
     vocabulary = jax.lax.broadcasted_iota(labels.dtype, logits.shape, 2)
     picked = jnp.sum(jnp.where(vocabulary == labels[..., None], logits, 0.0), axis=-1)
-    losses = jnp.where(labels != NO_LABEL, logsumexp(logits) - picked, 0.0)
-    return jnp.sum(losses), _labelled(labels)
+    return jnp.where(labels != NO_LABEL, logsumexp(logits) - picked, 0.0)
 
 
 def _labelled(labels: Array) -> Array:
@@ -64,3 +75,24 @@ def language_model_loss(structure: Structure, stored: Mapping[str, Encoding] | N
         return loss_sum, weight, mutable
 
     return loss
+
+
+def language_model_score(structure: Structure, stored: Mapping[str, Encoding] | None = None) -> Score:
+    """What the model that `language_model_loss` trains makes of each row; dropout is off.
+
+    batch = {"ids", "labels"}, int32 (B, T). A row's log-likelihood is the sum of log p(label) over its
+    labels, minus the row's share of the loss.
+    """
+
+    def score(trainable: Arrays, frozen: Arrays, batch: Arrays) -> tuple[Array, Array]:
+        frozen = decoded(frozen, stored or {})
+        model = structure.bind({**frozen, **trainable})
+        ids, labels = batch["ids"], batch["labels"]
+        counts = jnp.sum((labels != NO_LABEL).astype(jnp.float32), axis=-1)
+        for arrays, head_losses in ((frozen, frozen_head_losses), (trainable, trained_head_losses)):
+            if model.head_name in arrays:
+                losses = head_losses(model.hidden(ids, None), arrays[model.head_name], labels, NO_LABEL)
+                return -jnp.sum(losses, axis=-1), counts
+        return -jnp.sum(_losses(model(ids, None), labels), axis=-1), counts
+
+    return score

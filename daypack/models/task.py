@@ -27,7 +27,7 @@ from daypack.models.documents import Kind, kind_of
 from daypack.models.family import Family, ModelConfig
 from daypack.models.frozen import EncodedSource, Encoding, FrozenForm, encodings
 from daypack.models.lora import TARGETS_KEY, LoraConfig, adapt, divide
-from daypack.models.loss import StepLoss, language_model_loss
+from daypack.models.loss import Score, StepLoss, language_model_loss, language_model_score
 from daypack.models.optimizers import Decay, Method, OptimizerConfig, build_optimizer
 from daypack.models.parameters import ParameterSpec
 from daypack.models.partial import norm_paths, select
@@ -52,13 +52,14 @@ class Task:
     """One training task.
 
     `loss(trainable, frozen, mutable, batch, clock)` is the step contract; it takes any micro-batch and
-    clock["seed"] is `seed`. `source` has the initial value of every name in `trainable` and `frozen`. `batch`
+    clock["seed"] is `seed`. `score` is what the model makes of each row of a batch. `source` has the initial value of every name in `trainable` and `frozen`. `batch`
     gives the shapes of one micro-batch and `bounds` the values it may hold. `tokenizer` is the path of a
     tokenizer.json, or None (bytes, or data of ids). `examples()` reads the data that the spec declares.
     `description` is for people and bundle.json.
     """
 
     loss: StepLoss
+    score: Score
     trainable: Shapes
     frozen: Shapes
     mutable: Shapes
@@ -109,6 +110,7 @@ def build_task(spec: TrainSpec) -> Task:
         bounds["segments"] = InputBound(train.sequence, None)
     return Task(
         loss=language_model_loss(structure, stored),
+        score=language_model_score(structure, stored),
         trainable=_shapes(trainable),
         frozen=_stored_shapes(encoded, trainable),
         mutable={},

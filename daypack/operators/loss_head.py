@@ -35,9 +35,26 @@ def frozen_head_loss(hidden: Array, head: Array, labels: Array, ignored: int) ->
     return _loss_and_gradient(hidden, head, labels, ignored)[0]
 
 
+def frozen_head_losses(hidden: Array, head: Array, labels: Array, ignored: int) -> Array:
+    """The terms of `frozen_head_loss`, float32 (B, T), 0 where a position has no label. Forward only."""
+    return _losses_and_sums(hidden, head, labels, ignored)[0]
+
+
 def _loss_and_gradient(
     hidden: Array, head: Array, labels: Array, ignored: Array | int
 ) -> tuple[Array, Array]:
+    labelled = labels != ignored
+    target = jnp.where(labelled, labels, 0)
+    losses, total, mixed = _losses_and_sums(hidden, head, labels, ignored)
+    own = head.at[target].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    gradient = jnp.where(labelled[..., None], mixed / total[..., None] - own, 0.0)
+    return jnp.sum(losses), gradient
+
+
+def _losses_and_sums(
+    hidden: Array, head: Array, labels: Array, ignored: Array | int
+) -> tuple[Array, Array, Array]:
+    """(losses, sums of exponentials, exponentials · rows), all by position."""
     labelled = labels != ignored
     target = jnp.where(labelled, labels, 0)
     places = _places(target, head.shape[0])
@@ -48,10 +65,7 @@ def _loss_and_gradient(
         # In memory, so that all blocks run the same kernels and no block's results have to stay for the last.
         sums = (top, total * kept + part, picked + found, mixed * kept[..., None] + gained)
         highest, total, picked, mixed = jax.lax.optimization_barrier(sums)
-    losses = jnp.where(labelled, jnp.log(total) + highest - picked, 0.0)
-    own = head.at[target].get(mode="promise_in_bounds", wrap_negative_indices=False)
-    gradient = jnp.where(labelled[..., None], mixed / total[..., None] - own, 0.0)
-    return jnp.sum(losses), gradient
+    return jnp.where(labelled, jnp.log(total) + highest - picked, 0.0), total, mixed
 
 
 def _blocks(head: Array) -> list[Array]:
@@ -106,6 +120,12 @@ def trained_head_loss(hidden: Array, head: Array, labels: Array, ignored: int) -
     return _trained_forward(hidden, head, labels, ignored)[0]
 
 
+def trained_head_losses(hidden: Array, head: Array, labels: Array, ignored: int) -> Array:
+    """The terms of `trained_head_loss`, float32 (B, T), 0 where a position has no label. Forward only."""
+    losses = _chunk_losses(hidden, head, labels, ignored)[0]
+    return _joined(losses).reshape(labels.shape)
+
+
 Chunk = tuple[Array, list[Array], list[Array], Array]
 """Of one chunk of tokens: which are labelled, the label's place in each block, each block's scores, and the
 logarithm of the sum of all exponentials."""
@@ -114,6 +134,15 @@ logarithm of the sum of all exponentials."""
 def _trained_forward(
     hidden: Array, head: Array, labels: Array, ignored: Array | int
 ) -> tuple[Array, tuple[Array, Array, Array, list[Chunk]]]:
+    losses, chunks = _chunk_losses(hidden, head, labels, ignored)
+    sums = [jnp.sum(part) for part in losses]
+    return sum(sums[1:], sums[0]), (hidden, head, labels, chunks)
+
+
+def _chunk_losses(
+    hidden: Array, head: Array, labels: Array, ignored: Array | int
+) -> tuple[list[Array], list[Chunk]]:
+    """The losses of each chunk's tokens, and what its derivative needs."""
     chunks: list[Chunk] = []
     losses: list[Array] = []
     for tokens, own in zip(_tokens(hidden), _tokens(labels), strict=True):
@@ -127,9 +156,9 @@ def _trained_forward(
             sums = (top, total * jnp.exp(highest - top) + part, picked + found)
             highest, total, picked = jax.lax.optimization_barrier(sums)
         normalizer = jnp.log(total) + highest
-        losses.append(jnp.sum(jnp.where(labelled, normalizer - picked, 0.0)))
+        losses.append(jnp.where(labelled, normalizer - picked, 0.0))
         chunks.append((labelled, places, scores, normalizer))
-    return sum(losses[1:], losses[0]), (hidden, head, labels, chunks)
+    return losses, chunks
 
 
 def _tokens(array: Array) -> list[Array]:

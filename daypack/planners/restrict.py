@@ -4,6 +4,7 @@ What is taken away is taken from the problem, so every planner obeys without kno
 
 - recomputation: every node is computed once;
 - paging: nothing may leave memory;
+- swap: only sources may;
 - free order: between two nodes that follow each other in the listed order and do not depend on each other
   stands an empty node, which reads the first and is read by the second. It has no size and no cost and is
   kept, so neither peaks nor costs differ.
@@ -32,7 +33,12 @@ class Restricted:
 
 
 def restricted(
-    problem: Problem, *, recompute: bool = True, paging: bool = True, reorder: bool = True
+    problem: Problem,
+    *,
+    recompute: bool = True,
+    paging: bool = True,
+    swap: bool = True,
+    reorder: bool = True,
 ) -> Restricted:
     """The problem with only these means."""
     if not recompute:
@@ -40,6 +46,9 @@ def restricted(
         problem = replace(problem, once=problem.once | frozenset(computed))
     if not paging:
         problem = replace(problem, paging=None)
+    elif not swap and problem.paging is not None:
+        sources = frozenset(filter(problem.is_source, problem.paging.pageable))
+        problem = replace(problem, paging=replace(problem.paging, pageable=sources))
     return Restricted(problem, {n.id: n.id for n in problem.nodes}) if reorder else _in_order(problem)
 
 

@@ -39,6 +39,8 @@ class Adb:
         data = self._push_bundle(bundle, arguments, remote)
         if arguments.verify_only:
             yield from self._start(remote, arguments, data)
+        elif arguments.evaluate:
+            yield from self._evaluate(arguments.state_directory(bundle), arguments, remote, data)
         else:
             yield from self._run_with_state(bundle, arguments, remote, data)
 
@@ -56,8 +58,24 @@ class Adb:
             if self._has_state(remote):
                 self._pull_state(local, remote)
 
-    def _start(self, remote: str, arguments: EngineArguments, data: str | None) -> Generator[Event]:
-        words = ["./bundle/engine", *arguments.command_line("bundle", "state", data)]
+    def _evaluate(
+        self, local: Path, arguments: EngineArguments, remote: str, data: str | None
+    ) -> Generator[Event]:
+        """Nothing comes back: of the state, what this run pushed is removed, and what was there stays."""
+        there = self._has_state(remote)
+        if not arguments.fresh:
+            self._push_state(local, False, remote)
+        pushed = not there and self._has_state(remote)
+        try:
+            yield from self._start(remote, arguments, data, "state" if there or pushed else None)
+        finally:
+            if pushed:
+                self._call("shell", f"rm -rf {shlex.quote(remote)}/state")
+
+    def _start(
+        self, remote: str, arguments: EngineArguments, data: str | None, state: str | None = "state"
+    ) -> Generator[Event]:
+        words = ["./bundle/engine", *arguments.command_line("bundle", state, data)]
         return run_process(self._command("shell", f"cd {shlex.quote(remote)} && exec {shlex.join(words)}"))
 
     def _check_device(self, bundle: Path, arch: str) -> None:

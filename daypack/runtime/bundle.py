@@ -27,6 +27,7 @@ from daypack.runtime.state_file import check_state
 MANIFEST = "MANIFEST"
 SIGNATURE = "SIGNATURE"
 PLAN = "plan.bin"
+EVALUATION = "eval.bin"
 FIRST_LINE = "daypack-bundle 1"
 REQUIRED = ("bundle.json", "engine", "plan.bin", "state.safetensors", "weights.bin")
 
@@ -46,7 +47,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle as read: where it is, what is in it, its plans, and `bundle.json` as it stands.
+    """A bundle as read: where it is, what is in it, its plans, `bundle.json` as it stands, its evaluation.
 
     `plan` is the first, with which a run begins unless it is told otherwise.
     """
@@ -55,6 +56,7 @@ class Bundle:
     files: tuple[FileEntry, ...]
     plans: tuple[PlanFile, ...]
     description: dict[str, Any]
+    evaluation: PlanFile | None = None
 
     @property
     def plan(self) -> PlanFile:
@@ -167,7 +169,12 @@ def read_bundle(directory: Path) -> Bundle:
     check_state(directory / "state.safetensors", plans[0].state, plans[0].state_id)
     for plan in plans:
         _check_weights(directory / "weights.bin", plan)
-    return Bundle(directory, files, plans, _read_description(directory / "bundle.json"))
+    evaluation = None
+    if any(entry.name == EVALUATION for entry in files):
+        evaluation = read_bundle_plan(directory, EVALUATION)
+        _check_evaluation(directory / EVALUATION, plans[0], evaluation)
+        _check_weights(directory / "weights.bin", evaluation)
+    return Bundle(directory, files, plans, _read_description(directory / "bundle.json"), evaluation)
 
 
 def plan_name(number: int) -> str:
@@ -205,7 +212,7 @@ def _shared(plan: PlanFile) -> tuple[object, ...]:
 
 
 def read_bundle_plan(directory: Path, name: str = PLAN) -> PlanFile:
-    """A plan of a bundle; its errors name the file."""
+    """A plan of a bundle, or its evaluation; errors name the file."""
     path = directory / name
     try:
         return read_plan(path.read_bytes())
@@ -286,6 +293,17 @@ def _check_size(directory: Path, entry: FileEntry) -> None:
             f"{path}: expected {entry.size_bytes} bytes as MANIFEST says, found {found}; "
             "copy the bundle again"
         )
+
+
+def _check_evaluation(path: Path, plan: PlanFile, evaluation: PlanFile) -> None:
+    """An evaluation is of the same kernels and reads the same state."""
+    found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in evaluation.state]
+    same_state = found == [(tensor.name, tensor.dtype, tensor.shape) for tensor in plan.state]
+    same_kernels = (evaluation.kernel_id, evaluation.kernels) == (plan.kernel_id, plan.kernels)
+    if plan.rows or not evaluation.rows or evaluation.state_id != plan.state_id:
+        raise BundleError(f"{path}: expected the evaluation of what plan.bin trains, found another plan")
+    if not (same_state and same_kernels):
+        raise BundleError(f"{path}: expected the kernels and the state of plan.bin, found others")
 
 
 def _check_weights(path: Path, plan: PlanFile) -> None:

@@ -43,7 +43,8 @@ class EngineArguments:
     """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
     CPUs. `direct` reads the weights past the system's cache, to measure cold storage; `audit_arena` counts
     what of the arena was used (in the end event), which an emulator's own memory would hide. Only a bundle
-    that `signer` signed is run, if it is given.
+    that `signer` signed is run, if it is given. `evaluate` runs the bundle's evaluation over the data and
+    writes nothing; `choices` rows are then the options of a question.
 
     `order` and `memory_bytes` choose among the bundle's plans. `rotate` runs each window in the next order,
     `squeeze` takes memory back after so many shards and `relax` returns it after so many windows: none of the
@@ -65,17 +66,21 @@ class EngineArguments:
     rotate: bool = False
     squeeze: int | None = None
     relax: int | None = None
+    evaluate: bool = False
+    choices: int | None = None
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
 
-    def command_line(self, bundle: str, state: str, data: str | None) -> list[str]:
+    def command_line(self, bundle: str, state: str | None, data: str | None) -> list[str]:
         """The engine's arguments with these paths, as the engine's machine sees them."""
-        words = ["--bundle", bundle, "--state", state]
+        words = ["--bundle", bundle]
         valued = (
+            ("--state", state),
             ("--data", data),
             ("--steps", self.steps),
             ("--threads", self.threads),
+            ("--choices", self.choices),
             ("--order", self.order),
             ("--memory", self.memory_bytes),
             ("--squeeze", self.squeeze),
@@ -93,6 +98,7 @@ class EngineArguments:
             ("--direct", self.direct),
             ("--audit-arena", self.audit_arena),
             ("--rotate", self.rotate),
+            ("--evaluate", self.evaluate),
         )
         return words + [name for name, given in flags if given]
 
@@ -126,7 +132,7 @@ def run_process(command: Sequence[str]) -> Generator[Event]:
                 event = parse_event(line)
                 if event["event"] == "error":
                     raise error_of(event)
-                finished = finished or event["event"] in ("end", "verified")
+                finished = finished or event["event"] in ("end", "verified", "evaluated")
                 yield event
             status = process.wait()
             if status != 0 or not finished:

@@ -95,4 +95,6 @@ def launcher(via: str) -> Launcher:
 
 def _local_words(bundle: Path, arguments: EngineArguments) -> list[str]:
     data = None if arguments.data is None else str(arguments.data)
-    return arguments.command_line(str(bundle), str(arguments.state_directory(bundle)), data)
+    named = arguments.state is not None or not arguments.evaluate
+    state = str(arguments.state_directory(bundle)) if named else None
+    return arguments.command_line(str(bundle), state, data)

@@ -85,8 +85,12 @@ def _check_header(plan: PlanFile) -> None:
         _refuse("arena_bytes", f"at most the budget of {plan.budget_bytes}", str(plan.arena_bytes))
     _check_between("window", plan.window, 1, MAX_COUNT)
     _check_between("save_steps", plan.save_steps, 1, MAX_COUNT)
-    for name in ("loss", "weight", "step"):
-        _check_range(plan, f"{name}_offset_bytes", getattr(plan, f"{name}_offset_bytes"), 4, alignment=4)
+    _check_between("rows", plan.rows, 0, MAX_COUNT)
+    if plan.rows and (plan.window, plan.save_steps) != (1, 1):
+        _refuse("window and save_steps", "1 and 1 in an evaluation", f"{plan.window} and {plan.save_steps}")
+    results = 4 * max(plan.rows, 1)
+    for name, size in (("loss", results), ("weight", results), ("step", 4)):
+        _check_range(plan, f"{name}_offset_bytes", getattr(plan, f"{name}_offset_bytes"), size, alignment=4)
 
 
 def _check_kernel(kernel: Kernel) -> None:
@@ -162,6 +166,8 @@ def _check_transfers(plan: PlanFile, layout: StateLayout) -> None:
                 _check_between(f"{where} transfers", transfers, 1, done)
                 continue
             case Store(file, offset, place, size):
+                if plan.rows:
+                    _refuse(where, "no Store in an evaluation", "Store")
                 if file not in (FileKind.NEXT, FileKind.SWAP):
                     _refuse(f"{where} file", "NEXT or SWAP", file.name)
             case Fetch(file, offset, place, size):
@@ -202,7 +208,9 @@ def _check_pieces(plan: PlanFile, tensor: StateTensor) -> None:
 
 
 def _check_stored(plan: PlanFile, layout: StateLayout) -> None:
-    """What is not in memory when a step ends, the step has stored."""
+    """What is not in memory when a step ends, the step has stored, unless it changes nothing."""
+    if plan.rows:
+        return
     stored = {
         (i.file_offset_bytes, i.size_bytes)
         for i in plan.steps

@@ -242,6 +242,11 @@ class PlanFile:
     are read from the arena after each window. `budget_bytes` 0 means no budget. `kernel_id` is the SHA-256 of
     the kernel object; an engine linked with another object refuses the plan. `state_id` says what is trained
     (64 hexadecimal digits, or empty): a state that carries another is refused.
+
+    `rows` above 0 makes it an evaluation: `steps` read one batch and change nothing on disk, so they store
+    nothing. Where the loss and the weight are of a training, `rows` float32 each lie here: of each row of the
+    batch the sum of the log-likelihoods of its labels, and the number of these. State that is not in memory
+    is read where it is needed, or not at all.
     """
 
     target_arch: str
@@ -262,3 +267,4 @@ class PlanFile:
     kernel_id: bytes
     state_id: str = ""
     order: Order = Order.MICRO_BATCH_MAJOR
+    rows: int = 0

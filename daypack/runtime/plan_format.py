@@ -45,6 +45,7 @@ from daypack.runtime.plan_records import (
     MAGIC,
     MINOR_OF_OP,
     MINOR_OF_ORDER,
+    MINOR_OF_ROWS,
     NOT_RESIDENT,
     PHASE,
     ROWS,
@@ -109,6 +110,7 @@ def read_plan(data: bytes) -> PlanFile:
 _PLAIN_FIELDS = (
     "window",
     "save_steps",
+    "rows",
     "arena_bytes",
     "scratch_bytes",
     "budget_bytes",
@@ -164,10 +166,10 @@ def _piece_record(piece: StatePiece) -> tuple[int, int]:
 
 
 def _minor_version(plan: PlanFile, tables: dict[str, _Table]) -> int:
-    if plan.order:
-        return MINOR_OF_ORDER
     used = {int(number) for name in ("setup", "steps") for number in tables[name]["op"]}
-    return max((minor for op, minor in MINOR_OF_OP.items() if op in used), default=0)
+    minors = [minor for op, minor in MINOR_OF_OP.items() if op in used]
+    newer = [MINOR_OF_ORDER if plan.order else 0, MINOR_OF_ROWS if plan.rows else 0]
+    return max(newer + minors)
 
 
 def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _Table:

@@ -37,9 +37,10 @@ class Op(IntEnum):
 #: The minor version that gave an instruction its number; those of 1.0 are not listed. A plan has the least
 #: minor version that knows all it holds, so plans that older engines can run stay readable to them.
 MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1, Op.FETCH: 2, Op.STORE: 2, Op.WAIT: 2}
-#: The same of a plan whose order is not the first: its field was reserved before.
+#: The same of a plan whose order is not the first, a field that was reserved before, and of an evaluation.
 MINOR_OF_ORDER = 3
-VERSION_MINOR = max(MINOR_OF_ORDER, *MINOR_OF_OP.values())
+MINOR_OF_ROWS = 3
+VERSION_MINOR = max(MINOR_OF_ORDER, MINOR_OF_ROWS, *MINOR_OF_OP.values())
 
 
 SECTION = np.dtype([("offset_bytes", "<u8"), ("count", "<u8")])
@@ -129,6 +130,8 @@ HEADER = np.dtype(
         ("step_offset_bytes", "<u8"),
         ("kernel_id", "u1", (32,)),
         *((name, SECTION) for name in SECTIONS),
+        ("rows", "<u4"),
+        ("reserved", "<u4"),
     ]
 )
 

@@ -335,6 +335,12 @@ class DataSection(Section):
         return self
 
 
+class EvaluationSection(Section):
+    """Whether the bundle can tell how good its model is."""
+
+    enabled: bool = Field(True, description="true or false")
+
+
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -350,6 +356,9 @@ class TrainSpec(Section):
     device: DeviceSection = Field(default_factory=lambda: _empty(DeviceSection), description=_SECTION)
     budget: BudgetSection = Field(default_factory=lambda: _empty(BudgetSection), description=_SECTION)
     data: DataSection | None = Field(None, description=_SECTION)
+    evaluation: EvaluationSection = Field(
+        default_factory=lambda: _empty(EvaluationSection), description=_SECTION
+    )
 
     @property
     def tokenizer(self) -> Path | Literal["bytes"] | None:

@@ -194,6 +194,31 @@ def paged_plan() -> dict[str, Any]:
     }
 
 
+def evaluation_plan(plan: PlanFile, **changes: Any) -> PlanFile:
+    """Of the training's kernels: a record is one row, its sum for a log-likelihood."""
+    changed = {
+        "window": 1,
+        "save_steps": 1,
+        "rows": 1,
+        "setup": (),
+        "steps": (
+            Zero(ARENA["total"], 64),
+            Zero(ARENA["weight"], 64),
+            Batch(0, (ARENA["ids"], ARENA["scale"])),
+            call(0, "ids", "scale", "total", "weight"),
+            EndShard(),
+        ),
+        "state": (
+            replace(plan.state[0], arena_offset_bytes=None),
+            replace(plan.state[1], arena_offset_bytes=None),
+            plan.state[2],
+        ),
+        "loss_offset_bytes": ARENA["total"],
+        "weight_offset_bytes": ARENA["weight"],
+    }
+    return replace(plan, **{**changed, **changes})
+
+
 def weights() -> tuple[np.ndarray, np.float32]:
     return np.linspace(-1, 2, COUNT, dtype=np.float32), np.float32(0.37)
 
@@ -274,6 +299,20 @@ class Case:
         """Write the example's plan with these fields changed, and the manifest for it."""
         self.plan = replace(self.plan, **changes)
         self.set_file("plan.bin", plan_format.write_plan(self.plan))
+
+    def set_evaluation(self, **changes: Any) -> None:
+        """Write an evaluation of the example with these fields changed, and the manifest for it."""
+        self.set_file("eval.bin", plan_format.write_plan(evaluation_plan(self.plan, **changes)))
+
+    def set_rows(self, *rows: tuple[float, int]) -> None:
+        """Data of these (sum, labels), one a record."""
+        made: list[dict[str, np.ndarray]] = []
+        for total, labels in rows:
+            ids = np.full(32, -100, np.int32)
+            ids[:labels] = 1
+            made.append({"ids": ids, "scale": np.array([total / max(labels, 1)], np.float32)})
+        write_data(self.bundle / "data.bin", INPUTS, made)
+        write_manifest(self.bundle)
 
     def set_file(self, name: str, data: bytes) -> None:
         (self.bundle / name).write_bytes(data)

@@ -114,7 +114,7 @@ def change(case: Any, name: str, data: bytes) -> None:
             "bundle.json: expected JSON, found bytes that are not",
         ),
         (lambda case: change(case, "bundle.json", b"[]"), "bundle.json: expected a JSON object, found list"),
-        (lambda case: change(case, "plan.bin", b"x"), "plan.bin: expected at least 296 bytes, found 1"),
+        (lambda case: change(case, "plan.bin", b"x"), "plan.bin: expected at least 304 bytes, found 1"),
         (
             lambda case: change(case, "weights.bin", b"x" * 64),
             "weights.bin: expected at least 16448 bytes, which",

@@ -39,7 +39,7 @@ USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
     "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] "
-    "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS]"
+    "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -371,7 +371,7 @@ def truncated_plan(make: Any, example: Any) -> Any:
     return case.run()
 
 
-@reaches(4, "plan.bin: expected at least 296 bytes, found 295")
+@reaches(4, "plan.bin: expected at least 304 bytes, found 295")
 def truncated_plan_header(make: Any, example: Any) -> Any:
     case = make()
     case.set_file("plan.bin", (case.bundle / "plan.bin").read_bytes()[:295])
@@ -395,9 +395,9 @@ def bytes_after_the_last_section(make: Any, example: Any) -> Any:
     return patch_plan(case, 16, struct.pack("<Q", len(plan))).run()
 
 
-@reaches(4, "plan.bin: expected zero at 300, found 7")
+@reaches(4, "plan.bin: expected zero at 308, found 7")
 def bytes_between_sections(make: Any, example: Any) -> Any:
-    return patch_plan(make(), 300, b"\7").run()
+    return patch_plan(make(), 308, b"\7").run()
 
 
 @reaches(5, "memory: expected {*} bytes for the plan's tables, found less")
@@ -879,6 +879,51 @@ def wide_piece(make: Any, example: Any) -> Any:
 @reaches(2, "text: expected at most 4096 combining characters in a row, found more")
 def many_combining_characters(make: Any, example: Any) -> Any:
     return tokenized(example, b"e" + "\u0323".encode() * 5000, 1 << 20)
+
+
+# ---- evaluating
+
+
+def evaluated(case: Any, *rows: tuple[float, int], choices: int | None = None, **changes: Any) -> Any:
+    case.set_evaluation(**changes)
+    case.set_rows(*rows)
+    return case.run("--evaluate", *(() if choices is None else ("--choices", str(choices))))
+
+
+@reaches(2, "--evaluate: expected eval.bin in the bundle, found none; bundle.json says why")
+def no_evaluation(make: Any, example: Any) -> Any:
+    return make().run("--evaluate")
+
+
+@reaches(2, f"--choices: expected --evaluate with it, found none; {USAGE}")
+def choices_of_a_training(make: Any, example: Any) -> Any:
+    return make().run("--choices", "4")
+
+
+@reaches(
+    4,
+    "{state}/other/state.safetensors: expected a saved state, found none; train with this --state, or give "
+    "--fresh for the start",
+)
+def unknown_state(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_evaluation()
+    return case.run("--evaluate", "--state", str(case.state.parent / "other"))
+
+
+@reaches(2, "question 2: expected 2 rows with labels, as --choices says, found 1")
+def half_a_question(make: Any, example: Any) -> Any:
+    return evaluated(make(), (-1, 1), (-2, 1), (-1, 1), choices=2)
+
+
+@reaches(2, "data: expected a label in 2 records, found none")
+def nothing_to_evaluate(make: Any, example: Any) -> Any:
+    return evaluated(make(), (0, 0), (0, 0))
+
+
+@reaches(6, "record 1, row 0: expected a finite log-likelihood, found nan")
+def log_likelihood_is_not_a_number(make: Any, example: Any) -> Any:
+    return evaluated(make(), (-1, 1), (np.nan, 1))
 
 
 def pattern_of(message: str, example: Any, tmp_path: Path) -> re.Pattern[str]:

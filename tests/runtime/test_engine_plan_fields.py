@@ -20,7 +20,7 @@ import pytest
 from daypack.errors import BundleError
 from daypack.runtime.build import NATIVE
 from daypack.runtime.bundle import write_manifest
-from daypack.runtime.plan_file import Call, PlanFile
+from daypack.runtime.plan_file import Call, FileKind, PlanFile, Store
 from daypack.runtime.plan_format import read_plan, write_plan
 from daypack.runtime.plan_records import HEADER, INSTRUCTION, ROWS, SECTIONS, Op
 
@@ -142,6 +142,8 @@ def test_every_integer_with_hostile_values(hostile: Any, example: Any) -> None:
         run = run_with(hostile, plan)
         assert run.status == 4, run
         seen.add(run.message)
+    (hostile.bundle / "plan.bin").write_bytes(original)
+    seen |= refused_evaluations(hostile, example)
     assert surprises == []
     assert missing_checks(seen) == set()
 
@@ -189,6 +191,25 @@ def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
     yield bytes(data)
 
 
+def refused_evaluations(case: Any, example: Any) -> set[str]:
+    """What only an evaluation can have wrong; the file it says so of is its own."""
+    store = Store(FileKind.SWAP, 0, 0, 64)
+    training = replace(example.evaluation_plan(case.plan), rows=0, steps=(store,), state=example.STATE)
+    stores = bytearray(write_plan(training))
+    stores[header_offset("rows")] = 1
+    wide = bytearray(write_plan(example.evaluation_plan(case.plan)))
+    wide[header_offset("window")] = 2
+    none = bytearray(write_plan(example.evaluation_plan(case.plan)))
+    none[header_offset("rows")] = 0
+    messages: set[str] = set()
+    for plan in (bytes(stores), bytes(wide), bytes(none)):
+        case.set_file("eval.bin", plan)
+        run = case.run("--evaluate")
+        assert (run.status, run.message[:9]) == (4, "eval.bin:"), run
+        messages.add(run.message)
+    return messages
+
+
 def header_offset(field: str) -> int:
     assert HEADER.fields is not None
     return HEADER.fields[field][1]
@@ -230,7 +251,7 @@ def test_random_bytes(hostile: Any, seed: int) -> None:
 
 def test_every_truncation_is_refused(hostile: Any) -> None:
     original = (hostile.bundle / "plan.bin").read_bytes()
-    for size in {*range(0, len(original), 97), 295, 296, 297, len(original) - 1}:
+    for size in {*range(0, len(original), 97), 303, 304, 305, len(original) - 1}:
         for plan in (original[:size], patched_size(original[:size])):
             assert run_with(hostile, plan).status == 4
             with pytest.raises(BundleError):

@@ -79,6 +79,11 @@ PAGED = replace(
 )
 
 
+EVALUATION = replace(
+    PAGED, window=1, rows=3, steps=(Fetch(FileKind.STATE, DATA + 30, 0, 4), Wait(1)), loss_offset_bytes=64
+)
+
+
 def test_a_plan_reads_back_equal(example: Any) -> None:
     with_rows = replace(SMALL, steps=(SMALL.steps[0], ROWS, *SMALL.steps[1:], ROWS))
     for plan in (
@@ -86,6 +91,7 @@ def test_a_plan_reads_back_equal(example: Any) -> None:
         PAGED,
         replace(SMALL, state_id="0123456789abcdef" * 4),
         with_rows,
+        EVALUATION,
         example.example_plan(),
         replace(SMALL, inputs=(), steps=(), kernels=(), setup=()),
     ):
@@ -97,8 +103,9 @@ def test_a_plan_reads_back_equal(example: Any) -> None:
 def test_a_plan_has_the_least_minor_version_that_knows_its_instructions() -> None:
     fetch = Fetch(FileKind.WEIGHTS, 0, 0, 1)
     lists = ((), (EndShard(),), (ROWS,), (ROWS, fetch), (fetch, Wait(1)))
-    versions = [write_plan(replace(SMALL, steps=steps))[8:16] for steps in lists]
-    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1, 2, 2)]
+    plans = [*(replace(SMALL, steps=steps) for steps in lists), EVALUATION]
+    versions = [write_plan(plan)[8:16] for plan in plans]
+    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1, 2, 2, 3)]
     assert f"now up to {VERSION_MAJOR}.{VERSION_MINOR}." in FORMAT.read_text()
 
 
@@ -143,6 +150,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "step place": (
         {"step_offset_bytes": 1 << 40},
         rf"step_offset_bytes arena bytes: expected within \[0, {1 << 40}\), found \[{1 << 40}, ",
+    ),
+    "rows of a batch": ({"rows": -1}, "rows: expected 0 to 2147483647, found -1"),
+    "window of an evaluation": (
+        {"rows": 1, "window": 2, "save_steps": 1},
+        "window and save_steps: expected 1 and 1 in an evaluation, found 2 and 1",
+    ),
+    "results of an evaluation": (
+        {"rows": 17, "window": 1, "save_steps": 1, "loss_offset_bytes": (1 << 40) - 64},
+        "loss_offset_bytes arena bytes: expected within",
+    ),
+    "store in an evaluation": (
+        {"rows": 1, "window": 1, "save_steps": 1, "steps": (Store(FileKind.SWAP, 0, 0, 1),)},
+        r"steps\[0\]: expected no Store in an evaluation, found Store",
     ),
     "arg_count": (
         {"kernels": (Kernel("k", -1, ()),)},
@@ -343,7 +363,7 @@ def section(name: str) -> int:
 
 
 CORRUPT: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty": (lambda: b"", "expected at least 296 bytes, found 0"),
+    "empty": (lambda: b"", "expected at least 304 bytes, found 0"),
     "magic": (lambda: patched(0, b"X"), "expected the magic b'DPPLAN1"),
     "version": (lambda: patched(8, b"\2"), "expected version 1, found 2.0; compile the bundle again"),
     "size": (lambda: patched(16, b"\0\0"), r"expected \d+ bytes, found \d+"),

@@ -63,6 +63,11 @@ class KernelTable:
             self.kernels.append(self._built(kind, body, node.source, key))
         return self._numbers[key]
 
+    def forget(self, count: int) -> None:
+        """Keep only the first `count` kernels."""
+        self.kernels = self.kernels[:count]
+        self._numbers = {key: number for key, number in self._numbers.items() if number < count}
+
     def _built(self, kind: str, body: StepGraph, source: str, key: str) -> BuiltKernel:
         try:
             code = schedule(kind, body, self.target)

@@ -277,8 +277,10 @@ typedef struct {
   daypack_plan_section state;
   daypack_plan_section state_header;
   daypack_plan_section strings;
+  uint32_t rows;
+  uint32_t reserved;
 } daypack_plan_header;
-static_assert(sizeof(daypack_plan_header) == 296, "header");
+static_assert(sizeof(daypack_plan_header) == 304, "header");
 static_assert(offsetof(daypack_plan_header, magic) == 0, "header.magic");
 static_assert(offsetof(daypack_plan_header, version_major) == 8, "header.version_major");
 static_assert(offsetof(daypack_plan_header, version_minor) == 12, "header.version_minor");
@@ -305,5 +307,7 @@ static_assert(offsetof(daypack_plan_header, inputs) == 232, "header.inputs");
 static_assert(offsetof(daypack_plan_header, state) == 248, "header.state");
 static_assert(offsetof(daypack_plan_header, state_header) == 264, "header.state_header");
 static_assert(offsetof(daypack_plan_header, strings) == 280, "header.strings");
+static_assert(offsetof(daypack_plan_header, rows) == 296, "header.rows");
+static_assert(offsetof(daypack_plan_header, reserved) == 300, "header.reserved");
 
 #endif

@@ -57,7 +57,8 @@ daypack_code daypack_choose_threads(daypack_engine *engine) {
   if (!aligned || beyond < engine->plan_count)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
                         "%s: expected a run of one thread within the budget of %llu bytes, found %llu",
-                        daypack_plan_name(beyond).text, (unsigned long long)budget, (unsigned long long)total);
+                        engine->options.evaluate ? engine->plan_name : daypack_plan_name(beyond).text,
+                        (unsigned long long)budget, (unsigned long long)total);
   uint32_t most = threads;
   while (!within_budgets(engine, most, &budget)) most--;
   if (most < threads) (void)within_budgets(engine, most + 1, &budget); /* whose budget it is, for the message */

@@ -39,16 +39,23 @@ static daypack_code check_header(daypack_engine *engine) {
          "1 (x86_64) or 2 (aarch64)", header->target_arch);
   EXPECT(header->order < sizeof DAYPACK_ORDER_NAMES / sizeof *DAYPACK_ORDER_NAMES, AT("order"), "a known order",
          header->order);
+  EXPECT(header->reserved == 0, AT("reserved"), "0", header->reserved);
+  EXPECT(engine->options.evaluate || header->rows == 0, AT("rows"), "0 in a training", header->rows);
+  EXPECT(!engine->options.evaluate || (header->rows >= 1 && header->rows <= INT32_MAX), AT("rows"),
+         "1 or more in an evaluation", header->rows);
+  EXPECT(header->rows == 0 || (header->window == 1 && header->save_steps == 1), AT("window"),
+         "1 in an evaluation, as save_steps", header->window);
   EXPECT(header->window >= 1 && header->window <= INT32_MAX, AT("window"), "1 or more", header->window);
   EXPECT(header->save_steps >= 1 && header->save_steps <= INT32_MAX, AT("save_steps"), "1 or more",
          header->save_steps);
   EXPECT(header->arena_bytes >= DAYPACK_ALIGNMENT_BYTES, AT("arena_bytes"), "64 or more", header->arena_bytes);
   EXPECT(header->budget_bytes == 0 || header->arena_bytes <= header->budget_bytes, AT("arena_bytes"),
          "at most budget_bytes", header->arena_bytes);
-  EXPECT(in_arena(engine, header->loss_offset_bytes, 4, 4), AT("loss_offset_bytes"), "4 bytes in the arena",
-         header->loss_offset_bytes);
-  EXPECT(in_arena(engine, header->weight_offset_bytes, 4, 4), AT("weight_offset_bytes"), "4 bytes in the arena",
-         header->weight_offset_bytes);
+  uint64_t results_bytes = header->rows == 0 ? 4 : 4 * (uint64_t)header->rows;
+  EXPECT(in_arena(engine, header->loss_offset_bytes, results_bytes, 4), AT("loss_offset_bytes"),
+         "4 bytes in the arena, a row", header->loss_offset_bytes);
+  EXPECT(in_arena(engine, header->weight_offset_bytes, results_bytes, 4), AT("weight_offset_bytes"),
+         "4 bytes in the arena, a row", header->weight_offset_bytes);
   EXPECT(in_arena(engine, header->step_offset_bytes, 4, 4), AT("step_offset_bytes"), "4 bytes in the arena",
          header->step_offset_bytes);
   EXPECT(header->scratch_bytes == linked->scratch_bytes, AT("scratch_bytes"), "what the engine was linked with",
@@ -212,6 +219,7 @@ static daypack_code check_transfer(daypack_engine *engine, place at, const daypa
 #define AT(field) ((place){at.table, at.index, field})
   EXPECT(!in_setup, at, "no fetch, store or wait in setup", instruction->op);
   EXPECT(instruction->index < DAYPACK_FILE_COUNT, AT("index"), "file 0 to 3", instruction->index);
+  EXPECT(!store || plan->header->rows == 0, at, "no store in an evaluation", instruction->op);
   EXPECT(!store || instruction->index == DAYPACK_FILE_NEXT || instruction->index == DAYPACK_FILE_SWAP, AT("index"),
          "a store in file 2 (next) or 3 (swap)", instruction->index);
   EXPECT(!state || plan->header->save_steps == 1, AT("index"), "file 0 or 3 unless save_steps is 1",
@@ -244,6 +252,7 @@ static bool is_stored(const daypack_plan *plan, uint64_t offset_bytes, uint64_t 
 static daypack_code check_stored(daypack_engine *engine) {
   const daypack_plan *plan = &engine->plan;
   uint64_t offset_bytes = plan->header->state_header.count;
+  if (plan->header->rows > 0) return DAYPACK_OK; /* an evaluation changes nothing */
   for (uint64_t index = 0; index < plan->header->state.count; index++) {
     const daypack_plan_state *state = &plan->state[index];
     EXPECT(state->arena_offset_bytes != DAYPACK_NOT_RESIDENT || is_stored(plan, offset_bytes, state->size_bytes),

@@ -15,12 +15,13 @@ static daypack_code run(daypack_engine *engine) {
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);
   if (code == DAYPACK_OK && engine->options.audit_arena) daypack_paint_arena(engine);
-  if (code == DAYPACK_OK) code = daypack_open_journal(engine);
+  if (code == DAYPACK_OK)
+    code = engine->options.evaluate ? daypack_open_journal_to_read(engine) : daypack_open_journal(engine);
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);
   if (code == DAYPACK_OK) code = daypack_start_pager(engine);
   if (code == DAYPACK_OK) code = daypack_run_setup(engine);
-  if (code == DAYPACK_OK) code = daypack_run_steps(engine);
+  if (code == DAYPACK_OK) code = engine->options.evaluate ? daypack_run_evaluation(engine) : daypack_run_steps(engine);
   return code;
 }
 

@@ -79,7 +79,7 @@ static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypac
   return DAYPACK_OK;
 }
 
-static uint32_t clock_step(const daypack_engine *engine) {
+uint32_t daypack_clock_step(const daypack_engine *engine) {
   uint32_t step;
   memcpy(&step, engine->arena + engine->plan.header->step_offset_bytes, sizeof step);
   return step;
@@ -94,26 +94,31 @@ static float scalar(const daypack_engine *engine, uint64_t offset_bytes) {
 daypack_code daypack_run_setup(daypack_engine *engine) {
   daypack_code code = run_list(engine, 0, engine->plan.setup, engine->plan.header->setup.count);
   if (code == DAYPACK_OK) code = daypack_restore(engine);
-  engine->saved_step = clock_step(engine);
+  engine->saved_step = daypack_clock_step(engine);
   return code;
+}
+
+daypack_code daypack_run_window(daypack_engine *engine, uint64_t number) {
+  engine->posted_transfers = 0;
+  daypack_begin_transfers();
+  daypack_code code = run_list(engine, number, engine->plan.steps, engine->plan.header->steps.count);
+  if (code != DAYPACK_OK || engine->interrupted) return code;
+  return daypack_wait_transfers(engine, engine->posted_transfers);
 }
 
 /* The state is saved before the step is told, so that the event can say what that wrote. A step that is interrupted
  * leaves an arena without meaning. */
 static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
-  uint32_t before = clock_step(engine);
-  engine->io_ns = engine->transfer_ns = engine->read_bytes = engine->written_bytes = engine->posted_transfers = 0;
+  uint32_t before = daypack_clock_step(engine);
+  engine->io_ns = engine->transfer_ns = engine->read_bytes = engine->written_bytes = 0;
   engine->step = (uint64_t)before + 1;
   uint64_t begin_ns = engine->platform->now_ns();
   daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;
-  daypack_begin_transfers();
-  if (code == DAYPACK_OK) code = run_list(engine, before, engine->plan.steps, header->steps.count);
+  if (code == DAYPACK_OK) code = daypack_run_window(engine, before);
   if (code != DAYPACK_OK || engine->interrupted) return code;
-  code = daypack_wait_transfers(engine, engine->posted_transfers);
-  if (code != DAYPACK_OK) return code;
   uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
-  uint32_t after = clock_step(engine);
+  uint32_t after = daypack_clock_step(engine);
   float loss = scalar(engine, header->loss_offset_bytes);
   float weight = scalar(engine, header->weight_offset_bytes);
   if (after != before + 1)
@@ -133,12 +138,12 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
 
 daypack_code daypack_run_steps(daypack_engine *engine) {
   uint64_t steps = engine->options.steps != 0 ? engine->options.steps : daypack_steps_of_pass(engine);
-  uint64_t last = clock_step(engine) + steps;
-  daypack_code code = daypack_report_start(engine, clock_step(engine));
+  uint64_t last = daypack_clock_step(engine) + steps;
+  daypack_code code = daypack_report_start(engine, daypack_clock_step(engine));
   engine->underway = true;
-  while (code == DAYPACK_OK && clock_step(engine) < last) {
-    code = run_step(engine, clock_step(engine) + UINT64_C(1) == last);
-    if (code == DAYPACK_OK && (engine->interrupted || clock_step(engine) < last))
+  while (code == DAYPACK_OK && daypack_clock_step(engine) < last) {
+    code = run_step(engine, daypack_clock_step(engine) + UINT64_C(1) == last);
+    if (code == DAYPACK_OK && (engine->interrupted || daypack_clock_step(engine) < last))
       code = daypack_follow_wishes(engine, engine->interrupted);
   }
   return code == DAYPACK_OK ? daypack_report_end(engine, steps) : code;

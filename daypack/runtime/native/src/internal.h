@@ -52,9 +52,11 @@ typedef struct {
   bool rotate;           /* each window in the next order */
   uint64_t squeeze;      /* act as if the system took memory back after so many shards; 0: never */
   uint64_t relax;        /* and returned it after so many windows; 0: never */
+  bool evaluate;    /* eval.bin over the data, and nothing written */
+  uint64_t choices; /* with evaluate: rows of a question, the right one first; 0: rows by themselves */
 } daypack_options;
 
-/* plan.bin as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
+/* plan.bin, or eval.bin, as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
 typedef struct {
   const daypack_plan_header *header;
   const uint32_t *features;
@@ -155,6 +157,7 @@ typedef struct {
   uint64_t engine_bytes;
   bool data_listed;
   bool tokenizer_listed;
+  bool evaluation_listed;
   uint32_t listed_files;
 
   int state_directory;
@@ -359,6 +362,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_check_blocks(daypack_engine *engine);
 
 /* journal.c */
 DAYPACK_MUST_CHECK daypack_code daypack_open_journal(daypack_engine *engine);
+/* For an evaluation: the paths, and no run beside it. Nothing is made. */
+DAYPACK_MUST_CHECK daypack_code daypack_open_journal_to_read(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_open_state(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_restore(daypack_engine *engine);
 /* The file of the next generation, so that a step can store into it. */
@@ -377,7 +382,23 @@ DAYPACK_MUST_CHECK bool daypack_run_phase(daypack_pool *pool, const daypack_link
 /* executor.c */
 DAYPACK_MUST_CHECK daypack_code daypack_run_setup(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_run_steps(daypack_engine *engine);
+/* The plan's steps, all transfers done. `number` counts windows: it says which records are read. */
+DAYPACK_MUST_CHECK daypack_code daypack_run_window(daypack_engine *engine, uint64_t number);
+/* Completed steps of the state in memory. */
+uint32_t daypack_clock_step(const daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine);
+
+/* evaluate.c */
+typedef struct {
+  uint64_t rows; /* with labels; of a question only the right option's */
+  uint64_t labels;
+  double log_likelihood;
+  uint64_t questions;
+  uint64_t right;           /* by the sum over an option's labels */
+  uint64_t right_by_length; /* by that sum over their number */
+} daypack_evaluation;
+
+DAYPACK_MUST_CHECK daypack_code daypack_run_evaluation(daypack_engine *engine);
 
 /* telemetry.c */
 typedef struct {
@@ -392,6 +413,10 @@ DAYPACK_MUST_CHECK daypack_code daypack_report_step(daypack_engine *engine, uint
                                                     uint64_t elapsed_ns);
 DAYPACK_MUST_CHECK daypack_code daypack_report_profile(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps);
+DAYPACK_MUST_CHECK daypack_code daypack_report_rows(daypack_engine *engine, uint64_t batch, const float *log_likelihood,
+                                                    const float *labels, uint32_t rows);
+DAYPACK_MUST_CHECK daypack_code daypack_report_evaluated(daypack_engine *engine, const daypack_evaluation *found,
+                                                         uint64_t elapsed_ns);
 DAYPACK_MUST_CHECK daypack_code daypack_report_verified(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uint32_t count);
 DAYPACK_MUST_CHECK daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes);

@@ -44,8 +44,7 @@ static daypack_code sync_parent(daypack_engine *engine, char path[DAYPACK_PATH_B
                       path, strerror(-result));
 }
 
-daypack_code daypack_open_journal(daypack_engine *engine) {
-  const daypack_platform *platform = engine->platform;
+static daypack_code name_paths(daypack_engine *engine) {
   const char *given = engine->options.state;
   daypack_error *error = &engine->error;
   char *path = engine->state_directory_path;
@@ -53,6 +52,30 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
                                     : daypack_join(error, path, engine->options.bundle, "", ".state");
   if (code == DAYPACK_OK) code = daypack_join(error, engine->state_path, path, "/", NAME);
   if (code == DAYPACK_OK) code = daypack_join(error, engine->swap_path, path, "/swap.tmp", "");
+  return code;
+}
+
+/* Of two runs on one directory the later gives way. */
+static daypack_code lock_directory(daypack_engine *engine) {
+  if (engine->platform->lock(engine->state_directory) != -EWOULDBLOCK) return DAYPACK_OK;
+  return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
+                      "%s: another run is using this state directory; give --state another",
+                      engine->state_directory_path);
+}
+
+daypack_code daypack_open_journal_to_read(daypack_engine *engine) {
+  daypack_code code = name_paths(engine);
+  daypack_prepare_crc32(engine->platform);
+  if (code != DAYPACK_OK || engine->options.fresh) return code;
+  engine->state_directory = engine->platform->open_directory(engine->state_directory_path);
+  return engine->state_directory < 0 ? DAYPACK_OK : lock_directory(engine);
+}
+
+daypack_code daypack_open_journal(daypack_engine *engine) {
+  const daypack_platform *platform = engine->platform;
+  daypack_error *error = &engine->error;
+  const char *path = engine->state_directory_path;
+  daypack_code code = name_paths(engine);
   if (code != DAYPACK_OK) return code;
 
   int result = platform->make_directory(path);
@@ -66,10 +89,8 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
   code = sync_parent(engine, engine->state_temporary);
   if (code == DAYPACK_OK) code = daypack_join(error, engine->state_temporary, path, "/state.safetensors.tmp", "");
   if (code == DAYPACK_OK) code = daypack_map_blocks(engine);
+  if (code == DAYPACK_OK) code = lock_directory(engine);
   if (code != DAYPACK_OK) return code;
-  if (platform->lock(engine->state_directory) == -EWOULDBLOCK)
-    return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: another run is using this state directory; give --state another",
-                        path);
   int probe = platform->open_update(engine->state_temporary);
   if (probe < 0)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: cannot write in the state directory: %s; give --state another",
@@ -111,6 +132,10 @@ static daypack_code open_source(daypack_engine *engine, uint64_t *file_bytes) {
   daypack_paged_file *state = &engine->files[DAYPACK_FILE_STATE];
   state->file = engine->options.fresh && !engine->committed ? -ENOENT : engine->platform->open_read(engine->state_path);
   state->name = state->file >= 0 ? engine->state_path : NAME;
+  if (state->file == -ENOENT && engine->options.evaluate && engine->options.state != NULL && !engine->options.fresh)
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
+                        "%s: expected a saved state, found none; train with this --state, or give --fresh for the start",
+                        engine->state_path);
   if (state->file == -ENOENT)
     return daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &state->file, file_bytes);
   if (state->file < 0)

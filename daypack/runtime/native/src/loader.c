@@ -1,4 +1,4 @@
-/* plan.bin into the table memory: the header and the places of its sections. checks.c then checks the records.
+/* plan.bin, or eval.bin of the same form, into the table memory: the header and the places of its sections. checks.c then checks the records.
  *
  * One allocation holds the file's bytes and the two small tables that running needs. */
 #include <string.h>

@@ -151,6 +151,7 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
     if (strcmp(listed.name, "engine") == 0) engine->engine_bytes = listed.size_bytes;
     if (plan_number(listed.name) >= 0) engine->listed_plans |= 1u << plan_number(listed.name);
     if (strcmp(listed.name, "data.bin") == 0) engine->data_listed = true;
+    if (strcmp(listed.name, "eval.bin") == 0) engine->evaluation_listed = true;
     if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
     engine->listed_files++;
     previous = listed;

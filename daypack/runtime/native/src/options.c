@@ -6,7 +6,9 @@
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
   "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] " \
-  "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS]"
+  "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]]"
+
+enum { MOST_CHOICES = 1000 };
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -57,6 +59,8 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     options->tokenize = value;
   } else if (strcmp(name, "--require-signature") == 0) {
     return parse_signer(options, error, value);
+  } else if (strcmp(name, "--choices") == 0) {
+    return parse_count(error, name, value, MOST_CHOICES, &options->choices);
   } else if (strcmp(name, "--steps") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->steps);
   } else if (strcmp(name, "--order") == 0) {
@@ -80,7 +84,7 @@ static bool takes_value(const char *name) {
          strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0 ||
          strcmp(name, "--require-signature") == 0 ||
          strcmp(name, "--order") == 0 || strcmp(name, "--memory") == 0 || strcmp(name, "--squeeze") == 0 ||
-         strcmp(name, "--relax") == 0;
+         strcmp(name, "--relax") == 0 || strcmp(name, "--choices") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */
@@ -111,6 +115,8 @@ daypack_code daypack_parse_options(daypack_options *options, daypack_error *erro
       options->audit_arena = true;
     } else if (strcmp(name, "--rotate") == 0) {
       options->rotate = true;
+    } else if (strcmp(name, "--evaluate") == 0) {
+      options->evaluate = true;
     } else if (!takes_value(name)) {
       return daypack_fail(error, DAYPACK_BAD_INPUT, "unknown argument '%s'; " USAGE, name);
     } else if (position + 1 == count) {
@@ -122,5 +128,7 @@ daypack_code daypack_parse_options(daypack_options *options, daypack_error *erro
   }
   if (options->bundle == NULL)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "expected --bundle DIR, found none; " USAGE);
+  if (options->choices != 0 && !options->evaluate)
+    return daypack_fail(error, DAYPACK_BAD_INPUT, "--choices: expected --evaluate with it, found none; " USAGE);
   return trim_bundle(options, error, options->bundle);
 }

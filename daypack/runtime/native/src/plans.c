@@ -156,7 +156,20 @@ static daypack_code apply_options(daypack_engine *engine) {
   return DAYPACK_OK;
 }
 
+/* The only plan of its run. */
+static daypack_code load_evaluation(daypack_engine *engine) {
+  static const char name[] = "eval.bin";
+  if (!engine->evaluation_listed)
+    return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
+                        "--evaluate: expected eval.bin in the bundle, found none; bundle.json says why");
+  memcpy(engine->plan_name, name, sizeof name);
+  engine->plan_count = 1;
+  daypack_code code = daypack_load_plan(engine);
+  return code == DAYPACK_OK ? summarize(engine, 0) : code;
+}
+
 daypack_code daypack_load_plans(daypack_engine *engine) {
+  if (engine->options.evaluate) return load_evaluation(engine);
   daypack_code code = check_names(engine);
   for (uint32_t index = 0; code == DAYPACK_OK && index < engine->plan_count; index++) {
     code = load(engine, index);

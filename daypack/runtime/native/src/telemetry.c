@@ -134,6 +134,48 @@ daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps) {
   return send(engine);
 }
 
+static daypack_code append_floats(daypack_engine *engine, const char *name, const float *values, uint32_t count) {
+  append(",\"%s\":[", name);
+  for (uint32_t index = 0; index < count; index++) {
+    append("%s%.9g", index == 0 ? "" : ",", (double)values[index]);
+    if (length < sizeof line / 2) continue;
+    int result = flush(engine->platform);
+    if (result < 0)
+      return daypack_fail(&engine->error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s",
+                          strerror(-result));
+  }
+  append("]");
+  return DAYPACK_OK;
+}
+
+daypack_code daypack_report_rows(daypack_engine *engine, uint64_t batch, const float *log_likelihood,
+                                 const float *labels, uint32_t rows) {
+  append("{\"event\":\"rows\",\"batch\":%llu", (unsigned long long)batch);
+  daypack_code code = append_floats(engine, "log_likelihood", log_likelihood, rows);
+  if (code == DAYPACK_OK) code = append_floats(engine, "labels", labels, rows);
+  if (code != DAYPACK_OK) return code;
+  append("}");
+  return send(engine);
+}
+
+daypack_code daypack_report_evaluated(daypack_engine *engine, const daypack_evaluation *found, uint64_t elapsed_ns) {
+  append("{\"event\":\"evaluated\",\"step\":%u,\"rows\":%llu,\"labels\":%llu,\"log_likelihood\":%.17g,",
+         daypack_clock_step(engine), (unsigned long long)found->rows, (unsigned long long)found->labels,
+         found->log_likelihood);
+  double perplexity = exp(-found->log_likelihood / (double)found->labels);
+  if (isfinite(perplexity))
+    append("\"perplexity\":%.9g,", perplexity);
+  else
+    append("\"perplexity\":null,");
+  if (engine->options.choices != 0)
+    append("\"questions\":%llu,\"right\":%llu,\"right_by_length\":%llu,", (unsigned long long)found->questions,
+           (unsigned long long)found->right, (unsigned long long)found->right_by_length);
+  append("\"seconds\":%.9f,\"peak_rss_bytes\":%llu,\"read_bytes\":%llu,\"source\":\"measured\"}",
+         (double)elapsed_ns / 1e9, (unsigned long long)engine->platform->peak_rss_bytes(),
+         (unsigned long long)engine->read_bytes);
+  return send(engine);
+}
+
 daypack_code daypack_report_verified(daypack_engine *engine) {
   append("{\"event\":\"verified\",\"version\":1,\"files\":%u}", engine->listed_files);
   return send(engine);
