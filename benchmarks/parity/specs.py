@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,32 +16,18 @@ LORA: dict[str, Any] = {"method": "lora", "rank": 8, "targets": ["c_attn", "c_pr
 FULL: dict[str, Any] = {"method": "full"}
 GPT2_124M: dict[str, Any] = {}
 """The published architecture: every field of the config at its default."""
-QWEN25_05B: dict[str, Any] = {
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0},
-}
-"""Qwen2.5-0.5B as published."""
-_GEMMA3: dict[str, Any] = {
-    "num_attention_heads": 4,
-    "num_key_value_heads": 1,
-    "head_dim": 256,
-    "vocab_size": 262144,
-    "sliding_window": 512,
-}
-GEMMA3_270M: dict[str, Any] = {
-    **_GEMMA3,
-    "hidden_size": 640,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 18,
-}
-"""Gemma 3 270M as published."""
+
+
+def published(family: str) -> dict[str, Any]:
+    """The shapes in `examples/families`, which are those of a published model."""
+    path = Path(__file__).resolve().parents[2] / "examples" / "families" / f"{family}-lora.toml"
+    return dict(tomllib.loads(path.read_text())["model"]["config"])
+
+
+QWEN25_05B = published("qwen2")
+GEMMA3_270M = published("gemma3")
 GEMMA3_1B: dict[str, Any] = {
-    **_GEMMA3,
+    **GEMMA3_270M,
     "hidden_size": 1152,
     "intermediate_size": 6912,
     "num_hidden_layers": 26,
@@ -79,6 +66,7 @@ def training(
     *,
     device: str = "host",
     memory: str | None = None,
+    evaluation: bool = False,
     **train: Any,
 ) -> TrainSpec:
     """A family from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, 4 x 128."""
@@ -100,6 +88,7 @@ def training(
         "train": settings,
         "device": {"profile": device},
         "data": {"path": str(ids), "kind": "ids"},
+        "evaluation": {"enabled": evaluation},
     }
     if memory is not None:
         document["budget"] = {"memory": memory}

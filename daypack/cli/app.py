@@ -7,14 +7,14 @@ Heavy parts are imported inside the commands that need them, so that `daypack --
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from daypack import __version__
-from daypack.cli import planning, printing, progress, report, simulate, trust, tune
+from daypack.cli import evaluate, planning, printing, progress, report, simulate, trust, tune
+from daypack.cli.via import Via
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Via(StrEnum):
-    """How the engine is started."""
-
-    LOCAL = "local"
-    EMULATED = "emulated"
-    ADB = "adb"
 
 
 SavedState = Annotated[
@@ -150,6 +142,7 @@ def _only_problem(
     printing.print_json(row) if as_json else printing.print_tree(row)
 
 
+app.command("eval", epilog=EPILOG)(evaluate.evaluate)
 app.command("plan", epilog=EPILOG)(planning.plan)
 app.command("layout", epilog=EPILOG)(planning.layout)
 app.command("tune", epilog=EPILOG)(tune.tune)

@@ -80,19 +80,20 @@ def language_model_loss(structure: Structure, stored: Mapping[str, Encoding] | N
 def language_model_score(structure: Structure, stored: Mapping[str, Encoding] | None = None) -> Score:
     """What the model that `language_model_loss` trains makes of each row; dropout is off.
 
-    batch = {"ids", "labels"}, int32 (B, T). A row's log-likelihood is the sum of log p(label) over its
+    batch as of the loss. A row's log-likelihood is the sum of log p(label) over its
     labels, minus the row's share of the loss.
     """
 
     def score(trainable: Arrays, frozen: Arrays, batch: Arrays) -> tuple[Array, Array]:
         frozen = decoded(frozen, stored or {})
         model = structure.bind({**frozen, **trainable})
-        ids, labels = batch["ids"], batch["labels"]
+        ids, labels, segments = batch["ids"], batch["labels"], batch.get("segments")
         counts = jnp.sum((labels != NO_LABEL).astype(jnp.float32), axis=-1)
         for arrays, head_losses in ((frozen, frozen_head_losses), (trainable, trained_head_losses)):
             if model.head_name in arrays:
-                losses = head_losses(model.hidden(ids, None), arrays[model.head_name], labels, NO_LABEL)
+                hidden = model.hidden(ids, None, segments)
+                losses = head_losses(hidden, arrays[model.head_name], labels, NO_LABEL)
                 return -jnp.sum(losses, axis=-1), counts
-        return -jnp.sum(_losses(model(ids, None), labels), axis=-1), counts
+        return -jnp.sum(_losses(model(ids, None, segments), labels), axis=-1), counts
 
     return score

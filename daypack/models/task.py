@@ -52,9 +52,10 @@ class Task:
     """One training task.
 
     `loss(trainable, frozen, mutable, batch, clock)` is the step contract; it takes any micro-batch and
-    clock["seed"] is `seed`. `score` is what the model makes of each row of a batch. `source` has the initial value of every name in `trainable` and `frozen`. `batch`
-    gives the shapes of one micro-batch and `bounds` the values it may hold. `tokenizer` is the path of a
-    tokenizer.json, or None (bytes, or data of ids). `examples()` reads the data that the spec declares.
+    clock["seed"] is `seed`. `score` is what the model makes of each row of a batch. `source` has the initial
+    value of every name in `trainable` and `frozen`. `batch` gives the shapes of one micro-batch and `bounds`
+    the values it may hold. `tokenizer` is the path of a tokenizer.json, or None (bytes, or data of ids).
+    `examples()` reads the data that the spec declares.
     `description` is for people and bundle.json.
     """
 

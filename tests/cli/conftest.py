@@ -55,6 +55,14 @@ class Exported:
     parameters: int = 96
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    data: Path
+    perplexity: float
+    step: int = 3
+    accuracy: float | None = None
+
+
 @dataclass
 class FakeApi:
     """What the commands call; `fail` raises in place of an answer, after the first step of a run."""
@@ -62,6 +70,7 @@ class FakeApi:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fail: BaseException | None = None
     first_loss: float = 5.5
+    perplexity: float = 7.5
     inspected: dict[str, Any] = field(default_factory=dict)
     plans: tuple[dict[str, Any], ...] = ()
 
@@ -118,6 +127,11 @@ class FakeApi:
         self._maybe_fail()
         return Exported(options["out"])
 
+    def evaluate_bundle(self, bundle: Path, **options: Any) -> Evaluated:
+        self.calls.append(("eval", {"bundle": bundle, **options}))
+        self._maybe_fail()
+        return Evaluated(options["data"], perplexity=self.perplexity)
+
     def inspect_bundle(self, bundle: Path) -> dict[str, Any]:
         self.calls.append(("inspect", {"bundle": bundle}))
         self._maybe_fail()
@@ -153,6 +167,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
         export_adapter=fake.export_adapter,
         merge_bundle=fake.merge_bundle,
         inspect_bundle=fake.inspect_bundle,
+        evaluate_bundle=fake.evaluate_bundle,
     )
     monkeypatch.setitem(sys.modules, "daypack.api", module)
     monkeypatch.setattr(daypack, "api", module, raising=False)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from daypack.models.config_fields import ConfigReader
+from daypack.models.document import NO_LABEL
 from daypack.models.lora import LoraConfig, adapt, divide
-from daypack.models.loss import language_model_loss
+from daypack.models.loss import language_model_loss, language_model_score
 from daypack.models.registry import by_model_type
 from daypack.models.structure import structure_of
 
@@ -23,8 +24,10 @@ TOLERANCE = 1e-5
 QUICK = {"xla_backend_optimization_level": 0}
 
 
-def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any]]:
-    """(logits, mean loss, gradients of the mean) of the golden's model by Daypack."""
+def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any], Any]:
+    """(logits, mean loss, gradients of the mean, each row's log-likelihood) of the golden's model by
+    Daypack.
+    """
     published = json.loads(str(golden["config"]))
     family = by_model_type(published["model_type"], "golden")
     config = family.parse_config(ConfigReader(published, "golden"))
@@ -53,10 +56,22 @@ def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any]]:
         return loss_sum / weight
 
     value, gradients = jax.jit(jax.value_and_grad(mean), compiler_options=QUICK)(trainable)
-    logits = jax.jit(lambda arrays, ids: structure.bind(arrays)(ids), compiler_options=QUICK)(
-        frozen | trainable, batch["ids"][:, : golden["logits"].shape[1]]
-    )
-    return logits, value, gradients
+    score = language_model_score(structure)
+    ids = batch["ids"][:, : golden["logits"].shape[1]]
+
+    def forward(trainable: Any) -> Any:
+        return structure.bind(frozen | trainable)(ids), score(trainable, frozen, batch)
+
+    logits, (log_likelihood, _) = jax.jit(forward, compiler_options=QUICK)(trainable)
+    return logits, value, gradients, log_likelihood
+
+
+def row_sums(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Each row's log-likelihood from all logits, float64."""
+    highest = logits.max(axis=-1, keepdims=True)
+    logarithms = logits - highest - np.log(np.exp(logits - highest).sum(axis=-1, keepdims=True))
+    picked = np.take_along_axis(logarithms, np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+    return np.where(labels == NO_LABEL, 0.0, picked).sum(axis=-1)
 
 
 def _under(prefix: str, golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -72,9 +87,11 @@ def relative(found: Any, expected: np.ndarray) -> float:
 def test_logits_loss_and_every_gradient(path: Path) -> None:
     with np.load(path) as file:
         golden = {key: file[key] for key in file.files}
-    logits, loss, gradients = compute(golden)
+    logits, loss, gradients, log_likelihood = compute(golden)
     assert relative(logits, golden["logits"]) <= TOLERANCE
     assert relative(loss, golden["loss"]) <= TOLERANCE
+    sums = row_sums(golden["logits"].astype(np.float64), golden["labels"])
+    assert relative(log_likelihood, sums) <= TOLERANCE
     compare_gradients(golden, gradients)
 
 
@@ -109,7 +126,7 @@ def test_documents_that_share_a_row_are_as_they_are_alone(name: str) -> None:
         "labels": np.concatenate([np.full(before, -100, np.int32), golden["labels"].ravel()])[None],
         "segments": np.concatenate([np.arange(before, dtype=np.int32), starts])[None],
     }
-    _, loss, gradients = compute({**golden, **packed})
+    _, loss, gradients, _ = compute({**golden, **packed})
     assert relative(loss, golden["loss"]) <= TOLERANCE
     compare_gradients(golden, gradients)
     between = {**packed, "segments": np.where(packed["segments"] < before, packed["segments"], before)}

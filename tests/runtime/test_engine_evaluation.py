@@ -1,4 +1,4 @@
-"""--evaluate: the sums of labelled rows and the answers of questions, of the state that is there, unchanged."""
+"""--evaluate: sums of labelled rows and answers of questions, of the state that is there, unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Make = Callable[..., Any]
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
     """What is in a folder, to the byte and the nanosecond."""
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()} if folder.exists() else {}
+    return (
+        {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()} if folder.exists() else {}
+    )
 
 
 def test_rows_are_summed_and_told(case: Any) -> None:
@@ -31,7 +33,11 @@ def test_rows_are_summed_and_told(case: Any) -> None:
     assert run.status == 0
     start, *rows, end = run.events
     assert (start["event"], start["step"]) == ("start", 0)
-    assert [(row["log_likelihood"], row["labels"]) for row in rows] == [([-2.5], [2]), ([0], [0]), ([-4], [3])]
+    assert [(row["log_likelihood"], row["labels"]) for row in rows] == [
+        ([-2.5], [2]),
+        ([0], [0]),
+        ([-4], [3]),
+    ]
     assert {k: end[k] for k in ("event", "step", "rows", "labels", "log_likelihood")} == {
         "event": "evaluated",
         "step": 0,

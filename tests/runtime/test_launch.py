@@ -296,6 +296,17 @@ def test_adb_fresh_forgets_both_states(case: Any, phone: Phone) -> None:
     assert events[0]["step"] == 0 and step_of(case.state) == 1
 
 
+def test_adb_evaluates_and_leaves_both_states_as_they_are(case: Any, phone: Phone) -> None:
+    case.set_evaluation()
+    list(Local().run(case.bundle, EngineArguments(steps=2)))
+    before = case.state.read_bytes()
+    for fresh, step in ((False, 2), (True, 0)):
+        events = list(Adb().run(case.bundle, EngineArguments(evaluate=True, fresh=fresh)))
+        assert (events[-1]["event"], events[-1]["step"]) == ("evaluated", step)
+        assert not list((phone.home / "disk").rglob("state/state.safetensors"))
+    assert case.state.read_bytes() == before
+
+
 def test_adb_verifies_without_touching_states(case: Any, phone: Phone) -> None:
     events = list(Adb().run(case.bundle, EngineArguments(verify_only=True)))
     assert [event["event"] for event in events] == ["verified"]
