@@ -19,9 +19,9 @@ def test_what_is_learnt_of_some_weeks_answers_questions_about_later_ones(
     before, after = result.questions
     assert (before.step, after.step) == (0, wearable.QUICK.personal_steps)
     assert before.questions == after.questions == 21 * wearable.QUICK.held_out_weeks
-    assert before.accuracy < 0.5 and after.accuracy > 0.75
-    assert after.accuracy_by_length > before.accuracy_by_length + 0.2
-    assert result.answers[1].perplexity < 0.8 * result.answers[0].perplexity
+    assert after.accuracy > before.accuracy + 0.15
+    assert after.accuracy_by_length > before.accuracy_by_length + 0.15
+    assert result.answers[1].perplexity < result.answers[0].perplexity
 
 
 def test_days_are_those_of_their_seed(example: Load, tmp_path: Path) -> None:

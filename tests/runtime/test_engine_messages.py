@@ -39,7 +39,8 @@ USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
     "[--verify-only] "
     "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] "
-    "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]]"
+    "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] "
+    "[--evaluate [--choices N]]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
