@@ -62,7 +62,7 @@ ANCHORS: Mapping[Kind, frozenset[str]] = MappingProxyType(
 )
 """The operations that give a kernel its kind. Besides them a body holds element-wise operations and views."""
 SINGLE = frozenset(Kind) - {Kind.ELEMENTWISE, Kind.ROWS, Kind.COLUMNS, Kind.TOTAL}
-"""Kinds whose bodies hold exactly one of these operations."""
+"""Kinds whose bodies hold exactly one of these operations; a product's may hold a shallow one besides."""
 _PLAIN = ops.ELEMENTWISE | ops.GENERATORS | (ops.VIEWS - {"concatenate"})
 
 
@@ -175,8 +175,9 @@ class _Verifier:
         strange = sorted(set(anchors) - allowed)
         require(not strange, f"a body of kind {kind}", ", ".join(strange))
         if kind is not Kind.ELEMENTWISE:
-            count = len(anchors) == 1 if kind in SINGLE else len(anchors) >= 1
-            number = "exactly one" if kind in SINGLE else "at least one"
+            most = 2 if kind is Kind.GEMM else 1
+            count = 1 <= len(anchors) <= most if kind in SINGLE else len(anchors) >= 1
+            number = ("exactly one" if most == 1 else "one or two") if kind in SINGLE else "at least one"
             require(count, f"{number} of {', '.join(sorted(allowed))}", f"{len(anchors)} of them")
 
 

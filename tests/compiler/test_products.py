@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from daypack.compiler.graph import Node
+from daypack.compiler.graph import Node, StepGraph
 from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.kernels.tiling import THREADS, Size, candidates, choose_tiling, modelled
 from daypack.compiler.kernels.tuning import Tuned, Tuning
@@ -72,6 +72,47 @@ def test_every_tiling_gives_the_same_bits(target: KernelTarget) -> None:
             assert np.array_equal(found, first.setdefault(name, found)), (name, said)
     assert max(map(len, schedules.values())) >= 2, "the ranks must differ for the test to say something"
     assert {"in place" in said for said in set[str]().union(*schedules.values())} == {True, False}
+
+
+@pytest.mark.parametrize("form", ["mk,kn,mr,rn->mn", "mk,nk,mr,nr->mn", "bmk,bkn,bmr,brn->bmn"])
+def test_a_shallow_product_is_made_in_the_kernel_of_the_deep_one(form: str) -> None:
+    """Low-rank adapters: x·W + bias + low·B, at tails of rows, columns and depth."""
+    deep, low = [",".join(p) for p in (form.split("->")[0].split(",")[n : n + 2] for n in (0, 2))]
+    result = form.split("->")[1]
+    sizes = {"m": 37, "n": 77, "k": 97, "r": 5, "b": 2}
+    generator = np.random.default_rng(3)
+    shapes = [[sizes[axis] for axis in part] for part in (*form.split("->")[0].split(","), "n")]
+    arrays = [generator.standard_normal(shape, np.float32) for shape in shapes]
+
+    def function(x: Any, w: Any, a: Any, b: Any, bias: Any) -> Any:
+        return jnp.einsum(f"{deep}->{result}", x, w) + bias + jnp.einsum(f"{low}->{result}", a, b)
+
+    (node,) = fused(function, *arrays).nodes
+    x, w, a, b, bias = (array.astype(np.float64) for array in arrays)
+    wanted = np.einsum(f"{deep}->{result}", x, w) + bias + np.einsum(f"{low}->{result}", a, b)
+    first: Array | None = None
+    for rank in RANKS:
+        kernel = kernel_of(node, with_rank(HOST, rank))
+        assert kernel.code.schedule.endswith("and depth 5")
+        order = [[*arrays][number] for number in _places(kernel.body, arrays)]
+        for chunks in (1, 3) if rank else (3,):
+            (found,) = Library({"k": kernel}).run("k", order, chunks=chunks)
+            assert np.allclose(found, wanted, rtol=1e-5, atol=2e-5)
+            first = found if first is None else first
+            assert np.array_equal(found, first), kernel.code.schedule
+
+
+def _places(body: StepGraph, arrays: list[Array]) -> list[int]:
+    """The number of the argument that each input of the body is; no two have one shape."""
+    shapes = [array.shape for array in arrays]
+    assert len(set(shapes)) == len(shapes)
+    return [shapes.index(item.value.shape) for item in body.inputs]
+
+
+def test_two_deep_products_stay_apart() -> None:
+    x, w = (np.zeros(shape, np.float32) for shape in ((9, 80), (80, 7)))
+    graph = fused(lambda x, w, v: x @ w + x @ v, x, w, w)
+    assert [n.attrs["kind"] for n in graph.nodes] == ["gemm", "gemm"]
 
 
 def test_the_model_prefers_what_wastes_least() -> None:

@@ -3,7 +3,8 @@
 Each stored value starts as a group of its own. Groups merge where one kernel can compute both in one pass and
 the order of execution stays possible (no path leaves the merged group and comes back):
 
-- **epilogue**: element-wise values of a contraction's shape that read its result where it is made;
+- **epilogue**: element-wise values of a contraction's shape that read its result where it is made, and with
+  them a second, shallow contraction of that shape that they also read;
 - **rows**: reductions over the same trailing axes and element-wise values of the same rows;
 - **elementwise**: values of one shape that read each other or a common operand;
 - **columns**, **total**: reductions over the same axes with a common operand.
@@ -40,6 +41,8 @@ class Kind(StrEnum):
     FLASH_ROWS = "flash_rows"  # not a kernel: the engine reads the rows
 
 
+SHALLOW = 64
+"""The longest reduction of a product that is made in another's kernel: the rank of an adapter."""
 TABLE_BYTES = 512 * 1024
 """Tables of this size may be read from flash one at a time."""
 
@@ -245,10 +248,22 @@ class Grouping:
             rows, columns = wide.domain
             fits = narrow.domain[0] in (rows, rows * columns) and rows > 1
             return (Kind.ROWS, wide.domain, ()) if fits else None
+        if kinds == {Kind.GEMM}:
+            return (Kind.GEMM, a.domain, ()) if self._adds_a_shallow_product(a, b) else None
         if a.kind is b.kind and a.kind in (Kind.COLUMNS, Kind.TOTAL):
             same = a.domain == b.domain and a.axes == b.axes and self._input_shape(a) == self._input_shape(b)
             return (a.kind, a.domain, a.axes) if same else None
         return None
+
+    def _adds_a_shallow_product(self, a: Group, b: Group) -> bool:
+        """Whether two products, each alone in its group, have results of one shape, and one is shallow."""
+        both = [[n for n in map(self.producers.get, g.roots) if n and n.op == "dot_general"] for g in (a, b)]
+        if [len(found) for found in both] != [1, 1]:
+            return False
+        (first,), (second,) = both
+        return product_shape(first) == product_shape(second) and min(
+            depth_of(first), depth_of(second)
+        ) <= SHALLOW < max(depth_of(first), depth_of(second))
 
     def _input_shape(self, group: Group) -> tuple[int, ...]:
         return self.producers[group.roots[0]].inputs[0].shape
@@ -316,6 +331,18 @@ class Grouping:
 
 def _is_rows(node: Node) -> bool:
     return node.op in ops.REDUCTIONS and _reduction_kind(node) is Kind.ROWS
+
+
+def depth_of(node: Node) -> int:
+    """The length of a product's reduction."""
+    contracted: tuple[int, ...] = node.attrs["lhs_contract"]
+    return math.prod(node.inputs[0].shape[d] for d in contracted)
+
+
+def product_shape(node: Node) -> tuple[object, ...]:
+    """The result's shape, and which of its axes are the batch, the rows, the columns."""
+    lhs = len(node.inputs[0].shape) - len(node.attrs["lhs_contract"])
+    return node.output.shape, len(node.attrs["lhs_batch"]), lhs
 
 
 def _axes(node: Node) -> tuple[int, ...]:

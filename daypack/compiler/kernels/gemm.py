@@ -15,6 +15,7 @@ their packing of the left operand where it is not needed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,20 +42,23 @@ from daypack.errors import NoKernel
 
 
 def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
-    """The kernel of a group around one contraction.
+    """The kernel of a group around one contraction, and perhaps a shallow one of the same result's shape.
 
     Raises:
         NoKernel: operands that are not float32.
     """
     program = Program(body)
-    node = next(n for n in body.nodes if n.op in ops.CONTRACTIONS)
-    if any(v.dtype != "float32" for v in (*node.inputs, node.output)):
-        kinds = ", ".join(v.dtype for v in node.inputs)
-        raise NoKernel(f"{node.op} of {kinds} has no kernel: only float32 products do")
+    contractions = [n for n in body.nodes if n.op in ops.CONTRACTIONS]
+    for node in contractions:
+        if any(v.dtype != "float32" for v in (*node.inputs, node.output)):
+            kinds = ", ".join(v.dtype for v in node.inputs)
+            raise NoKernel(f"{node.op} of {kinds} has no kernel: only float32 products do")
     for number, item in enumerate(body.inputs):
         program.argument(item.value, f"in{number}")
     outputs = [program.argument(out.value, f"out{number}") for number, out in enumerate(body.outputs)]
-    g = geometry(node, program.arithmetic)
+    (node, g), *rest = sorted(
+        ((n, geometry(n, program.arithmetic)) for n in contractions), key=lambda pair: -pair[1].depth
+    )
     strides = _affine(program, g)
     size = Size(g.batch, g.rows, g.columns, g.depth, strides is not None)
     tiling = choose_tiling(size, target)
@@ -67,9 +71,10 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
         packed = program.buffer("packed", elements, "float32")
         workspace = (elements * 4,)
         phases.append(_pack_left(program, g, tiling, packed))
-    product = _Product(program, node, g, tiling, strides, packed, outputs)
+    side = _Side(program, *rest[0], tiling) if rest else None
+    product = _Product(program, node, g, tiling, strides, packed, outputs, side)
     phases.append(product.phase())
-    schedule = f"gemm {size.name}, {tiling.name}"
+    schedule = f"gemm {size.name}, {tiling.name}" + (f", and depth {side.g.depth}" if side else "")
     return KernelCode(
         tuple(phases), workspace, product.scratch_elements * 4, in_place=True, schedule=schedule
     )
@@ -127,6 +132,51 @@ def _pack_left(program: Program, g: Geometry, t: Tiling, packed: Any) -> PhaseCo
     return PhaseCode(phase.finish(), phase.tiles)
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A shallow product with the result's shape (a low-rank adapter): a second register tile, made when the
+    first is done, for the epilogue to read.
+    """
+
+    program: Program
+    node: Node
+    g: Geometry
+    t: Tiling
+
+    def tile(self, phase: Phase, scope: Scope, at: tuple[Ix, Ix], panel: Any, base: int) -> Any:
+        """The product at (batch, row) `at` of the panel packed at `base`, on the stack."""
+        g, t, program = self.g, self.t, self.program
+        b, row = at
+        tile = phase.local(t.mr * t.nr)
+        accumulators = tirx.decl_buffer((t.mr * t.nr,), "float32", program.fresh("acc"), scope="local")
+        scope.statements.append(tirx.AllocBuffer(accumulators))
+        vectors = [n * t.lanes for n in range(t.mr * t.vectors)]
+
+        def each(outer: Scope, to: Any, value: Callable[[Ix], Any], places: Iterable[int]) -> None:
+            for place in places:
+                lane = program.loop_variable("l", t.lanes)
+                store = tirx.BufferStore(to, value(lane + place), [(lane + place).tir()])
+                outer.statements.append(loop(lane, t.lanes, [store], tirx.ForKind.VECTORIZED))
+
+        each(scope, accumulators, lambda _: tirx.const(0.0, "float32"), vectors)
+        k = program.loop_variable("k", g.depth)
+        inner = scope.inside(k)
+        for i in range(t.mr):
+            at_row = row + i
+            if g.rows % t.mr:
+                at_row = Ix(tirx.min(at_row.tir(), tirx.const(g.rows - 1, "int32")), at_row.deps)
+            scalar = g.left(inner, b, at_row, k)
+
+            def added(place: Ix, scalar: Any = scalar, first: int = i * t.nr) -> Any:
+                right = tirx.BufferLoad(panel, [(k * t.nr + place + (base - first)).tir()])
+                return tirx.BufferLoad(accumulators, [place.tir()]) + scalar * right
+
+            each(inner, accumulators, added, vectors[i * t.vectors : (i + 1) * t.vectors])
+        scope.statements.append(loop(k, g.depth, inner.statements))
+        each(scope, tile, lambda place: tirx.BufferLoad(accumulators, [place.tir()]), vectors)
+        return tile
+
+
 @dataclass(slots=True)
 class _Product:
     """Emits the phase that multiplies."""
@@ -138,6 +188,7 @@ class _Product:
     strides: tuple[Any, int, int] | None
     packed: Any
     outputs: list[Any]
+    side: _Side | None
     scratch: Any = None
 
     @property
@@ -160,6 +211,12 @@ class _Product:
 
     @property
     def scratch_elements(self) -> int:
+        side = self.side.g.depth * self.t.nr if self.side else 0
+        return self.side_base + side
+
+    @property
+    def side_base(self) -> int:
+        """Where the panel of the shallow product begins."""
         return self.panel_elements + self.left_elements + self.rest_elements
 
     def phase(self) -> PhaseCode:
@@ -176,6 +233,15 @@ class _Product:
         groups = -(-min(t.block, g.rows) // t.mr)
         if self.t.private:
             self._pack_private(scope, b, first_row, groups)
+        if self.side:
+            side, to = self.side, self.scratch[1]
+            pack = Packer(program, side.g, t).panel
+            self._full_or_last(
+                scope,
+                panel,
+                g.columns % t.nr,
+                lambda outer, width: pack(outer, to, (b, panel), 0, side.g.depth, width, self.side_base),
+            )
         for block in range(self.blocks):
             depth = min(t.depth, g.depth - block * t.depth)
             self._pack_right(scope, b, panel, block * t.depth, depth)
@@ -323,15 +389,20 @@ class _Product:
         self._each_vector(
             scope, lambda at: tirx.BufferStore(tile, tirx.BufferLoad(accumulators, [at.tir()]), [at.tir()])
         )
+        tiles = {self.node.output.id: tile}
+        if self.side:
+            tiles[self.side.node.output.id] = self.side.tile(
+                phase, scope, (b, row), self.scratch[1], self.side_base
+            )
 
         def store(outer: Scope, width: int) -> None:
             i = program.loop_variable("i", t.mr)
             over_rows = outer.inside(i)
 
             def element(inner: Scope, column: Ix, _: Any) -> None:
-                held = tirx.BufferLoad(tile, [(i * t.nr + column).tir()])
-                name = inner.name(held)
-                inner.bound[self.node.output.id] = lambda index: name
+                for value, held in tiles.items():
+                    name = inner.name(tirx.BufferLoad(held, [(i * t.nr + column).tir()]))
+                    inner.bound[value] = lambda index, name=name: name
                 index = g.result(b, row + i, panel * t.nr + column)
                 shape = self.node.output.shape
                 results: list[Any] = []

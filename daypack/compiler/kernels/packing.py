@@ -71,9 +71,11 @@ class Packer:
     g: Geometry
     t: Tiling
 
-    def panel(self, outer: Scope, to: Any, at: tuple[Ix, Ix], start: int, depth: int, width: int) -> None:
-        """to[k, j] = right[start + k, panel·nr + j] for the (batch, panel) `at`; columns past `width` are
-        zero.
+    def panel(
+        self, outer: Scope, to: Any, at: tuple[Ix, Ix], start: int, depth: int, width: int, base: int = 0
+    ) -> None:
+        """to[base + k·nr + j] = right[start + k, panel·nr + j] for the (batch, panel) `at`; columns past
+        `width` are zero.
         """
         g, t, program, lanes = self.g, self.t, self.program, self.t.lanes
         b, panel = at
@@ -89,7 +91,7 @@ class Packer:
                 lambda scope, j, lane: g.right(
                     scope, b, row * lanes + lane + start, column * lanes + panel * t.nr + j
                 ),
-                lambda k: (to, row * (lanes * t.nr) + column * lanes + k * t.nr),
+                lambda k: (to, row * (lanes * t.nr) + column * lanes + (base + k * t.nr)),
             )
             outer.statements.append(loop(row, blocks[0], [loop(column, blocks[1], inner.statements)]))
 
@@ -99,11 +101,11 @@ class Packer:
 
             def element(inner: Scope, column: Ix, _: Any) -> None:
                 expr = g.right(inner, b, k + (start + first_k), panel * t.nr + column)
-                inner.store(to, k * t.nr + first_k * t.nr + column, expr, "float32")
+                inner.store(to, k * t.nr + (base + first_k * t.nr) + column, expr, "float32")
 
             across(over_k, width - first_column, lanes, element, start=Ix(first_column))
             if width < t.nr:
-                self._zero(over_k, to, k + first_k, width)
+                self._zero(over_k, to, (k + first_k) * t.nr + base, width)
             if over_k.statements:
                 outer.statements.append(loop(k, count, over_k.statements))
 
@@ -113,10 +115,10 @@ class Packer:
         if copied < depth:
             rest(copied, depth - copied, 0)
 
-    def _zero(self, scope: Scope, to: Any, k: Ix, width: int) -> None:
+    def _zero(self, scope: Scope, to: Any, row: Ix, width: int) -> None:
         j = self.program.loop_variable("z", self.t.nr - width)
         inner = scope.inside(j)
-        inner.store(to, k * self.t.nr + j + width, tirx.const(0.0, "float32"), "float32")
+        inner.store(to, row + j + width, tirx.const(0.0, "float32"), "float32")
         scope.statements.append(loop(j, self.t.nr - width, inner.statements))
 
     def group(self, scope: Scope, to: Any, at: tuple[Ix, Ix], base: Ix) -> None:
