@@ -111,7 +111,11 @@ def _places(body: StepGraph, arrays: list[Array]) -> list[int]:
 
 def test_two_deep_products_stay_apart() -> None:
     x, w = (np.zeros(shape, np.float32) for shape in ((9, 80), (80, 7)))
-    graph = fused(lambda x, w, v: x @ w + x @ v, x, w, w)
+
+    def function(x: Any, w: Any, v: Any) -> Any:
+        return x @ w + x @ v
+
+    graph = fused(function, x, w, w)
     assert [n.attrs["kind"] for n in graph.nodes] == ["gemm", "gemm"]
 
 
