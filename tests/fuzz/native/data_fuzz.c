@@ -9,7 +9,7 @@ static daypack_code read_all(daypack_engine *engine) {
   for (uint64_t step = 0; code == DAYPACK_OK && step < 3; step++)
     for (uint64_t index = 0; code == DAYPACK_OK && index < engine->plan.header->steps.count; index++)
       if (engine->plan.steps[index].op == DAYPACK_OP_BATCH)
-        code = daypack_read_record(engine, step, &engine->plan.steps[index]);
+        code = daypack_read_batch(engine, step, &engine->plan.steps[index]);
   return code;
 }
 
