@@ -28,7 +28,7 @@ from daypack.planners.portfolio import best_start, met_or_refused
 from daypack.planners.problem import Problem
 from daypack.planners.schedule import Schedule, complete, given_order
 
-MOVES_PER_S = 3_000_000
+MOVES_PER_S = 4_000_000
 """Moves planned for a second of the time limit, divided by what a move touches and by how long spans are."""
 
 EPOCH_MOVES = 50_000
@@ -62,11 +62,10 @@ class Cooling:
 
 SCHEDULE = (
     Cooling(Begin.START, 0.07, 0.1, 0.001, 1.0, 100.0),
-    Cooling(Begin.BEST, 0.16, 0.1, 0.003, 0.003, 10.0),
-    Cooling(Begin.BEST, 0.11, 0.05, 0.001, 0.1, 100.0),
-    Cooling(Begin.BEST, 0.11, 0.02, 0.0005, 0.5, 1000.0),
-    Cooling(Begin.START, 0.27, 0.3, 0.003, 0.01, 3.0),
-    Cooling(Begin.HERE, 0.18, 0.003, 0.0005, 3.0, 3000.0),
+    Cooling(Begin.BEST, 0.45, 0.1, 0.003, 0.003, 1.0),
+    Cooling(Begin.HERE, 0.06, 0.003, 0.0005, 1.0, 1000.0),
+    Cooling(Begin.BEST, 0.14, 0.05, 0.001, 0.1, 100.0),
+    Cooling(Begin.BEST, 0.18, 0.03, 0.001, 0.03, 10.0),
     Cooling(Begin.BEST, 0.10, 0.02, 0.0005, 0.5, 3000.0),
 )
 

@@ -195,6 +195,7 @@ def _state_arrays(problem: Problem, loads: Sequence[Instruction], slots: int) ->
         "edits": ints(4 * MOST_EDITS),
         "spans": np.zeros(3 * MOST_SPANS, dtype=np.int64),
         "marks": ints(512),
+        "tight": ints(slots + 1),
         "totals": np.zeros(4, dtype=np.int64),
         "costs": np.zeros(2, dtype=np.float64),
         "best_item": item.copy(),
