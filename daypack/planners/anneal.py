@@ -2,9 +2,9 @@
 
 The idea is FastSA's (NeurIPS 2023): search whole node sequences rather than decisions in a fixed order. Here
 a state is kept with its memory profile (``native/anneal.c``), moves are local (shift a load, push it past its
-neighbours, load a value or a family of values again, remove a load, change how a value is paged), and memory
-above the budget is priced: cheap at first, so that the search may pass through states that do not fit, then
-more and more. It begins at the best plan of the fast planners.
+neighbours, load a value, a chain or a family of values again, take a chain out, exchange two, change how a
+value is paged), and memory above the budget is priced: cheap at first, so that the search may pass through
+states that do not fit, then more and more. It begins at the best plan of the fast planners.
 
 The number of moves follows from the time limit by a fixed rate: the same seed gives the same plan as long as
 the machine keeps up; the clock only cuts the search short.
@@ -34,7 +34,7 @@ MOVES_PER_S = 4_000_000
 EPOCH_MOVES = 50_000
 
 ROUND_MOVES_A_LOAD, MOST_ROUNDS = 6_000, 12
-"""Moves a load after which a slower descent gains less than another one; most descents of each kind."""
+"""Moves a load after which a slower descent gains less than another one; most rounds of the schedule."""
 
 ENOUGH_S_A_NODE = 0.04
 """Seconds a node after which more search finds little."""
