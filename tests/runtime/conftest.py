@@ -363,6 +363,8 @@ def engines(
         "plain": {},
         "faulty": {"main": NATIVE / "fault_main.c"},
         "power": {"main": NATIVE / "power_main.c"},
+        "intruder": {"main": NATIVE / "intruder_main.c"},
+        "strict": {"extra_flags": ("-DDAYPACK_SANDBOX_KILLS",)},
         "trapping": {"extra_flags": ("-fsanitize=undefined", "-fsanitize-trap=undefined")},
     }
 

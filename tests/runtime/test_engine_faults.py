@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 STATUSES = {
     "open_read": {2, 4},
     "open_update": {2, 6},
-    "open_directory": {0, 2},  # one that is above the state directory and not ours is left alone
+    "open_directory": {0, 2},  # one that is above the state directory, or only asked for, is left alone
     "make_directory": {2},
     "lock": {2},
     "file_bytes": {2, 4},

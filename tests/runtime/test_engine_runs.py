@@ -63,6 +63,7 @@ def test_events(case: Any) -> None:
         "plan": 0,
         "plans": 1,
         "order": "micro-batch-major",
+        "sandbox": start["sandbox"],  # what this system has; test_sandbox.py
     }
     assert list(first) == [
         *("event", "step", "loss", "seconds", "tokens"),

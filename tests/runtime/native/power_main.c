@@ -299,6 +299,7 @@ int main(int argument_count, char **arguments) {
   platform.rename = rename_file;
   platform.exchange = exchange;
   platform.remove = remove_file;
+  platform.confine = NULL; /* the model writes its disk to files at the end */
   int status = daypack_engine_main(argument_count, arguments, &platform);
   lock_model();
   seed = 0;

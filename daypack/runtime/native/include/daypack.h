@@ -52,6 +52,22 @@ typedef struct {
 
 extern const daypack_linked_kernels daypack_linked;
 
+/* What a process may open from now on. */
+typedef struct {
+  const char *const *read; /* files, and folders with all that is in them; NULL: none; those not there are passed over */
+  size_t read_count;
+  const char *write; /* a folder whose files may also be made, written, renamed and removed, or NULL */
+  bool make;         /* folders may be made in it too */
+  const char *list;  /* a folder that may be opened itself, to list or to sync it, not the files in it; or NULL */
+} daypack_confinement;
+
+/* What confining achieved. */
+enum {
+  DAYPACK_SANDBOX_NO_NEW_PRIVILEGES = 1,
+  DAYPACK_SANDBOX_LANDLOCK = 2, /* no other file can be opened */
+  DAYPACK_SANDBOX_SECCOMP = 4,  /* no other system call can be made */
+};
+
 /* The machine, behind one table, so that a test can stand in for it. Functions that return int or int64_t
  * give a negative errno on failure. */
 typedef struct {
@@ -85,6 +101,9 @@ typedef struct {
 
   void *(*map)(size_t size_bytes); /* zeroed, page aligned; NULL when the machine has no more */
   void (*release)(void *memory, size_t size_bytes); /* whole pages are the system's again, and zero when next used */
+  /* Give up what the engine does not need; again: only what is in both lists. DAYPACK_SANDBOX_... bits. May be NULL:
+   * a test's platform that opens files of its own. Before the first thread. */
+  uint32_t (*confine)(const daypack_confinement *allowed);
   int (*start_thread)(void *(*run)(void *), void *context, size_t stack_bytes);
 } daypack_platform;
 

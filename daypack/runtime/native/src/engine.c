@@ -4,7 +4,8 @@
 #include "internal.h"
 
 static daypack_code run(daypack_engine *engine) {
-  daypack_code code = daypack_verify_manifest(engine);
+  daypack_code code = daypack_enter_sandbox(engine);
+  if (code == DAYPACK_OK) code = daypack_verify_manifest(engine);
   if (code == DAYPACK_OK) code = daypack_load_plans(engine);
   if (code != DAYPACK_OK) return code;
   if (engine->options.verify_only) return daypack_report_verified(engine);

@@ -159,6 +159,8 @@ typedef struct {
   bool tokenizer_listed;
   bool evaluation_listed;
   uint32_t listed_files;
+  uint32_t sandbox;   /* DAYPACK_SANDBOX_... bits */
+  bool state_missing; /* the state's directory, and the sandbox still lets it be made */
 
   int state_directory;
   uint32_t policy_words[DAYPACK_POLICY_WORDS]; /* what a policy keeps from one run to the next; saved with the state */
@@ -212,6 +214,13 @@ DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_error *error, bool und
                                                   const daypack_range *rest, int64_t result);
 /* For files that are read in pieces, one at a time. */
 extern uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+
+/* confine.c: the sandbox */
+/* Before any file is opened: the bundle, the data, a list of /proc and /sys; written only the state's directory, or
+ * what it is in while there is none; the latter is synced later too. Sets state_directory_path. */
+DAYPACK_MUST_CHECK daypack_code daypack_enter_sandbox(daypack_engine *engine);
+/* The state's directory is there. */
+DAYPACK_MUST_CHECK daypack_code daypack_confine_to_state(daypack_engine *engine);
 
 /* hex.c: lower-case digits */
 /* `count` bytes from the front of `text`; what is behind them, or NULL where there are not as many digits. */

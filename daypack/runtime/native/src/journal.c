@@ -45,12 +45,9 @@ static daypack_code sync_parent(daypack_engine *engine, char path[DAYPACK_PATH_B
 }
 
 static daypack_code name_paths(daypack_engine *engine) {
-  const char *given = engine->options.state;
   daypack_error *error = &engine->error;
-  char *path = engine->state_directory_path;
-  daypack_code code = given != NULL ? daypack_join(error, path, given, "", "")
-                                    : daypack_join(error, path, engine->options.bundle, "", ".state");
-  if (code == DAYPACK_OK) code = daypack_join(error, engine->state_path, path, "/", NAME);
+  const char *path = engine->state_directory_path;
+  daypack_code code = daypack_join(error, engine->state_path, path, "/", NAME);
   if (code == DAYPACK_OK) code = daypack_join(error, engine->swap_path, path, "/swap.tmp", "");
   return code;
 }
@@ -82,6 +79,8 @@ daypack_code daypack_open_journal(daypack_engine *engine) {
   if (result < 0)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: cannot create the state directory: %s; give --state another",
                         path, strerror(-result));
+  code = daypack_confine_to_state(engine);
+  if (code != DAYPACK_OK) return code;
   engine->state_directory = platform->open_directory(path);
   if (engine->state_directory < 0)
     return daypack_fail(error, DAYPACK_BAD_INPUT, "%s: cannot open the state directory: %s; give --state another", path,

@@ -1,4 +1,5 @@
-/* This machine: Linux on a host, under an emulator, on a phone. The only file that makes system calls. */
+/* This machine: Linux on a host, under an emulator, on a phone. With sandbox_linux.c the only file that makes
+ * system calls. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "sandbox_linux.h"
 
 static _Atomic(bool) stop;
 
@@ -169,6 +171,15 @@ static int start_thread(void *(*run)(void *), void *context, size_t stack_bytes)
   return -result;
 }
 
+/* A sanitizer opens files, maps memory and starts threads of its own, at any time. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define SANITIZED 0
+#endif
+
 static const daypack_platform platform = {
     .now_ns = now_ns,
     .cpu_count = cpu_count,
@@ -198,6 +209,7 @@ static const daypack_platform platform = {
     .remove = remove_file,
     .map = map,
     .release = release,
+    .confine = SANITIZED ? NULL : daypack_confine,
     .start_thread = start_thread,
 };
 

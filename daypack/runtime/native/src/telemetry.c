@@ -69,11 +69,25 @@ static const char *cpu_name(void) {
 #endif
 }
 
+static void append_sandbox(uint32_t bits) {
+  const char *before = "";
+  append("\"sandbox\":[");
+  for (uint32_t bit = 0; bit < 3; bit++) {
+    static const char *const names[] = {"no_new_privileges", "landlock", "seccomp"};
+    if ((bits >> bit & 1) == 0) continue;
+    append("%s\"%s\"", before, names[bit]);
+    before = ",";
+  }
+  append("]");
+}
+
 daypack_code daypack_report_start(daypack_engine *engine, uint32_t step) {
   append("{\"event\":\"start\",\"version\":1,\"threads\":%u,\"arena_bytes\":%llu,\"cpu\":\"%s\",\"step\":%u,"
-         "\"plan\":%u,\"plans\":%u,\"order\":\"%s\"}",
+         "\"plan\":%u,\"plans\":%u,\"order\":\"%s\",",
          engine->threads, (unsigned long long)engine->plan.header->arena_bytes, cpu_name(), step, engine->plan_index,
          engine->plan_count, DAYPACK_ORDER_NAMES[engine->plan.header->order]);
+  append_sandbox(engine->sandbox);
+  append("}");
   return send(engine);
 }
 
