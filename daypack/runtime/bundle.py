@@ -79,7 +79,6 @@ def new_bundle(out: Path) -> Generator[Path]:
             f"{out}: cannot write a bundle there: {error.strerror}; give another --out"
         ) from error
     try:
-        staging.chmod(0o755)
         yield staging
         write_manifest(staging)
         _move_into_place(staging, out)

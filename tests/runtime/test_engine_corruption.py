@@ -41,6 +41,25 @@ def test_one_flipped_bit_in_any_file(case: Any, name: str, tmp_path: Path) -> No
     assert case.run("--steps", "1").status == 0
 
 
+def test_flips_of_weights_are_found(case: Any) -> None:
+    """FLIPS=10000 for the full number."""
+    path = case.bundle / "weights.bin"
+    data = bytearray(path.read_bytes())
+    rng = random.Random(0)
+    for _ in range(int(os.environ.get("FLIPS", "200"))):
+        position, bit = rng.randrange(len(data)), 1 << rng.randrange(8)
+        with path.open("r+b") as file:
+            for change in (bit, 0):
+                file.seek(position)
+                file.write(bytes([data[position] ^ change]))
+                file.flush()
+                run = case.run("--verify-only") if change else None
+                assert run is None or (
+                    run.status == 4 and run.message.startswith("weights.bin: expected SHA-256")
+                )
+    assert case.run("--verify-only").status == 0
+
+
 def test_a_launcher_never_starts_a_damaged_engine(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = case.bundle / "engine"
     damaged = bytearray(engine.read_bytes())

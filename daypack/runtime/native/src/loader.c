@@ -101,7 +101,7 @@ static uint8_t *map_tables(daypack_engine *engine, const daypack_plan_header *he
 }
 
 static daypack_code load(daypack_engine *engine, int file, uint64_t file_bytes) {
-  daypack_plan_header header;
+  daypack_plan_header header = {0};
   daypack_plan_section sections[DAYPACK_SECTION_COUNT];
   if (file_bytes < sizeof header)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected at least %zu bytes, found %llu",

@@ -149,7 +149,8 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
     if (code != DAYPACK_OK) return code;
     if (required < REQUIRED_COUNT && strcmp(listed.name, REQUIRED[required]) == 0) required++;
     if (strcmp(listed.name, "engine") == 0) engine->engine_bytes = listed.size_bytes;
-    if (plan_number(listed.name) >= 0) engine->listed_plans |= 1u << plan_number(listed.name);
+    int plan = plan_number(listed.name);
+    if (plan >= 0) engine->listed_plans |= 1u << plan;
     if (strcmp(listed.name, "data.bin") == 0) engine->data_listed = true;
     if (strcmp(listed.name, "eval.bin") == 0) engine->evaluation_listed = true;
     if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
