@@ -9,7 +9,7 @@ static const char *const SYSTEM[] = {
     "/proc/self",           "/proc/meminfo",       "/proc/pressure",  "/sys/class/power_supply",
     "/sys/class/thermal",   "/sys/class/backlight", "/sys/class/leds", "/sys/devices",
 };
-enum { SYSTEM_COUNT = sizeof SYSTEM / sizeof *SYSTEM, OWN_COUNT = 3 };
+enum { SYSTEM_COUNT = sizeof SYSTEM / sizeof *SYSTEM, OWN_COUNT = 4 };
 
 static void parent_of(char path[DAYPACK_PATH_BYTES]) {
   size_t length = strlen(path);
@@ -28,7 +28,8 @@ static bool is_there(const daypack_platform *platform, const char *path) {
 
 static void confine(daypack_engine *engine, const char *write, bool make, const char *list) {
   const daypack_options *options = &engine->options;
-  const char *read[OWN_COUNT + SYSTEM_COUNT] = {options->bundle, options->data, options->tokenize};
+  const char *read[OWN_COUNT + SYSTEM_COUNT] = {options->bundle, options->data, options->tokenize,
+                                              options->evaluate ? engine->state_directory_path : NULL};
   memcpy(read + OWN_COUNT, SYSTEM, sizeof SYSTEM);
   daypack_confinement allowed = {read, sizeof read / sizeof *read, write, make, list};
   if (engine->platform->confine != NULL) engine->sandbox = engine->platform->confine(&allowed);
@@ -41,7 +42,7 @@ daypack_code daypack_enter_sandbox(daypack_engine *engine) {
   daypack_code code = options->state != NULL ? daypack_join(&engine->error, state, options->state, "", "")
                                              : daypack_join(&engine->error, state, options->bundle, "", ".state");
   if (code != DAYPACK_OK) return code;
-  bool writes = !options->verify_only && options->tokenize == NULL;
+  bool writes = !options->verify_only && options->tokenize == NULL && !options->evaluate;
   engine->state_missing = writes && !is_there(engine->platform, state);
   if (!writes) {
     confine(engine, NULL, false, NULL);
