@@ -32,6 +32,7 @@ from parity.promise import DEEP, budgets_section, depth_section
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 from parity.specs import FULL, LORA, gpt2
 from parity.workspace import BUDGETS, Built, Workspace
+from parity.zigzag import zigzag
 from survival.sections import SURVIVAL
 from tokenizing.section import token_ids
 
@@ -268,6 +269,7 @@ SECTIONS: dict[str, Section] = {
     "ablation-lora": ablation_section("ablation-lora", LORA, 160_000_000, **DEEP),
     "ablation-full": ablation_section("ablation-full", FULL, 256_000_000, **DEEP),
     **FAMILIES,
+    "zigzag-lora": zigzag,
     "kernels-aarch64": kernels_aarch64,
     "aarch64": aarch64,
     "token-ids": token_ids,

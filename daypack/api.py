@@ -62,7 +62,8 @@ class StepEvent:
     """One step as the engine reports it; `source` is `measured`, or `emulated` under an emulator.
 
     `save_seconds`: putting the state on disk, beside `seconds`. `read_bytes`, `written_bytes`: from and to
-    files, the saved state included. `profile`: where it was asked for, seconds by kernel and of transfers.
+    files, the saved state included; `weights_read_bytes`: of those read, from the weights. `profile`: where
+    it was asked for, seconds by kernel and of transfers.
     """
 
     step: int
@@ -74,6 +75,7 @@ class StepEvent:
     save_seconds: float = 0.0
     read_bytes: int = 0
     written_bytes: int = 0
+    weights_read_bytes: int = 0
     profile: Mapping[str, Any] | None = None
 
 
@@ -390,6 +392,7 @@ def step_event(event: Mapping[str, Any]) -> StepEvent:
         float(event["save_seconds"]),
         int(event["read_bytes"]),
         int(event["written_bytes"]),
+        int(event.get("weights_read_bytes", 0)),
     )
 
 

@@ -47,10 +47,10 @@ def with_memory(spec: TrainSpec, memory_bytes: int | None) -> TrainSpec:
     budget = {key: value for key, value in document.get("budget", {}).items() if key != "memory"}
     if memory_bytes is not None:
         budget["memory"] = memory_bytes
-    return check_spec({**_plain(document), "budget": budget})
+    return check_spec({**plain(document), "budget": budget})
 
 
-def _plain(document: dict[str, Any]) -> dict[str, Any]:
+def plain(document: dict[str, Any]) -> dict[str, Any]:
     """Paths as texts, as a spec file has them."""
     return json.loads(json.dumps(document, default=str))
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 
 from daypack import __version__
+from daypack.report.bundle_plans import plans_section
 from daypack.report.drawing import drawing
 from daypack.report.figures import Total, totals
 from daypack.report.largest import Large, largest_at_peak
@@ -27,6 +28,7 @@ def page(record: Record, run: Run | None = None) -> str:
         title=escape(record.name),
         summary=_summary(record),
         totals=_totals(totals(record, run), run),
+        plans=plans_section(record.plans),
         peak_bytes=str(record.time.peak_bytes),
         peak_at=str(record.time.peak_at),
         peak_size=escape(format_size(record.time.peak_bytes)),

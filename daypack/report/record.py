@@ -15,7 +15,10 @@ from daypack.runtime.bundle import Bundle, read_bundle
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A bundle's plan with its timeline and what the bundle says of itself. `budget_bytes` None: none."""
+    """A bundle's first plan with its timeline and what the bundle says of itself. `budget_bytes` None: none.
+
+    `plans`: the modelled figures of every plan of the bundle.
+    """
 
     name: str
     schedule: ScheduleFile
@@ -24,6 +27,7 @@ class Record:
     device: str
     predicted: dict[str, Any]
     trains_adapters: bool
+    plans: tuple[dict[str, Any], ...] = ()
 
 
 def read_record(folder: Path) -> Record:
@@ -52,6 +56,7 @@ def read_record(folder: Path) -> Record:
         str(bundle.description.get("device", "")),
         dict(bundle.description.get("predicted") or {}),
         _trains_adapters(bundle),
+        tuple(bundle.description.get("plans") or ()),
     )
 
 

@@ -56,6 +56,29 @@ def test_what_is_trained_is_adapters_where_the_spec_says_so(record: Record) -> N
     assert shares(schedule, 0, adapters=False) == {Layer.PARAMETERS: 100}
 
 
+def test_several_plans_stand_side_by_side(record: Record) -> None:
+    plan = {
+        "file": "plan.bin",
+        "order": "layer-major",
+        "budget_bytes": 400_000_000,
+        "peak_bytes": 398_000_000,
+        "step_seconds": 2.5,
+        "step_joules": 7.5,
+        "mean_watts": 3.0,
+        "peak_watts": 4.25,
+        "flash_read_bytes": 5_000_000,
+        "flash_written_bytes": 4096,
+    }
+    unknown = {"budget_bytes": None, "step_joules": None, "mean_watts": None, "peak_watts": None}
+    assert "Plans of this bundle" not in page(replace(record, plans=(plan,)))
+    html = page(replace(record, plans=(plan, {**plan, **unknown, "file": "plan-1.bin"})))
+    first, second = re.findall(r'<tr><th scope="row">(plan[^<]*)</th>(.*?)</tr>', html)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", first[1]) == [
+        *("layer-major", "400 MB", "398 MB", "2.5 s", "7.5 J", "3 W", "4.25 W", "5 MB", "4.096 KB"),
+    ]
+    assert second[0] == "plan-1.bin" and second[1].count("unknown") == 3 and "none" in second[1]
+
+
 def cells(html: str, key: str) -> list[str]:
     found = re.search(rf'<tr id="total-{key}">(.*?)</tr>', html)
     assert found is not None

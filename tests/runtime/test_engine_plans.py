@@ -163,6 +163,19 @@ def test_every_read_fails_once_while_plans_change(several: Callable[..., Any]) -
             assert list(case.state.parent.glob("*")) == []
 
 
+@pytest.mark.parametrize("sanitizer", ["asan", "tsan"])
+def test_changing_plans_is_clean(several: Callable[..., Any], sanitizer: str) -> None:
+    """Pager and threads while plans are loaded over one another and windows are discarded."""
+    case = several(variant=f"plain, {sanitizer}")
+    words = ("--steps", "12", "--threads", "4", "--rotate", "--squeeze", "3", "--relax", "1")
+    run = case.run(*words)
+    assert run.status == 0 and "Sanitizer" not in run.stderr, run
+    assert len(changes(run)) > 10 and run.steps[-1]["step"] == 12
+    plain = several("without")
+    assert plain.run("--steps", "12").status == 0
+    assert case.state.read_bytes() == plain.state.read_bytes()
+
+
 def test_the_reader_of_bundles_checks_every_plan(several: Callable[..., Any]) -> None:
     case = several()
     bundle = read_bundle(case.bundle)

@@ -71,7 +71,7 @@ static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypac
   const daypack_plan_instruction *end = list + count;
   for (const daypack_plan_instruction *next = list; next < end; next++) {
     if (engine->platform->stop_requested()) return daypack_fail_stopped(&engine->error, engine);
-    engine->interrupted = list == engine->plan.steps && daypack_must_give_back(engine);
+    engine->interrupted = list != engine->plan.setup && daypack_must_give_back(engine);
     if (engine->interrupted) return DAYPACK_OK;
     daypack_code code = engine->options.profile ? run_timed(engine, step, next) : run_one(engine, step, next);
     if (code != DAYPACK_OK) return code;
@@ -112,6 +112,7 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = daypack_clock_step(engine);
   engine->io_ns = engine->transfer_ns = engine->read_bytes = engine->written_bytes = 0;
+  engine->weights_read_bytes = 0;
   engine->step = (uint64_t)before + 1;
   uint64_t begin_ns = engine->platform->now_ns();
   daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;

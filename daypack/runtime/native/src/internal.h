@@ -140,6 +140,7 @@ typedef struct {
   daypack_kernel_time *kernel_times; /* one a kernel */
   uint64_t io_ns;                    /* with --profile: in instructions that read files or wait for them */
   uint64_t read_bytes;               /* from and to files since the step began; transfers when they are waited for */
+  uint64_t weights_read_bytes;       /* of them, from the weights */
   uint64_t written_bytes;
   uint64_t posted_transfers; /* of this step */
   uint64_t transfer_ns; /* that the pager's thread was busy */

@@ -110,6 +110,8 @@ daypack_code daypack_read_now(daypack_engine *engine, uint32_t file, void *data,
                               uint64_t offset_bytes) {
   daypack_range rest = {data, size_bytes, offset_bytes};
   const daypack_paged_file *from = &engine->files[file];
+  uint64_t before = engine->read_bytes;
   int64_t result = daypack_read_paged(engine->platform, from, &rest, &engine->read_bytes);
+  if (file == DAYPACK_FILE_WEIGHTS) engine->weights_read_bytes += engine->read_bytes - before;
   return result == 1 ? DAYPACK_OK : daypack_fail_read(&engine->error, engine->underway, from->name, &rest, result);
 }

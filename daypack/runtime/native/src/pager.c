@@ -29,6 +29,7 @@ static struct {
   daypack_error error; /* of the transfer that failed; no other begins then */
   daypack_error found; /* the same, of the pager's thread alone */
   uint64_t read_bytes; /* since the executor last asked */
+  uint64_t weights_bytes; /* of them */
   uint64_t written_bytes;
   uint64_t busy_ns;
 } pager = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .progress = PTHREAD_COND_INITIALIZER};
@@ -71,6 +72,7 @@ static daypack_code move_piece(const daypack_plan_instruction *instruction, dayp
   if (!fetch && instruction->index == DAYPACK_FILE_NEXT) (void)platform->will_sync(file->file, size_bytes, offset_bytes);
   lock();
   *(fetch ? &pager.read_bytes : &pager.written_bytes) += count;
+  if (instruction->index == DAYPACK_FILE_WEIGHTS) pager.weights_bytes += count;
   unlock();
   if (result == 1) return DAYPACK_OK;
   return fetch ? daypack_fail_read(&pager.found, true, file->name, piece, result) : fail_write(file, piece, result);
@@ -167,9 +169,10 @@ daypack_code daypack_wait_transfers(daypack_engine *engine, uint64_t transfers) 
   daypack_code code = pager.error.code;
   if (code != DAYPACK_OK) engine->error = pager.error;
   engine->read_bytes += pager.read_bytes;
+  engine->weights_read_bytes += pager.weights_bytes;
   engine->written_bytes += pager.written_bytes;
   engine->transfer_ns += pager.busy_ns;
-  pager.read_bytes = pager.written_bytes = pager.busy_ns = 0;
+  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = 0;
   unlock();
   return code;
 }
@@ -181,7 +184,7 @@ daypack_code daypack_cancel_transfers(daypack_engine *engine) {
   while (pager.busy) (void)pthread_cond_wait(&pager.progress, &pager.mutex);
   daypack_code code = pager.error.code;
   if (code != DAYPACK_OK) engine->error = pager.error;
-  pager.read_bytes = pager.written_bytes = pager.busy_ns = 0;
+  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = 0;
   pager.cancel = false;
   unlock();
   return code;

@@ -110,10 +110,11 @@ daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float lo
                                  uint64_t elapsed_ns) {
   unsigned long long tokens = weight >= 0.0F && weight < 1e18F ? (unsigned long long)weight : 0;
   append("{\"event\":\"step\",\"step\":%u,\"loss\":%.9g,\"seconds\":%.9f,\"tokens\":%llu,\"peak_rss_bytes\":%llu,"
-         "\"save_seconds\":%.9f,\"read_bytes\":%llu,\"written_bytes\":%llu,\"source\":\"measured\"}",
+         "\"save_seconds\":%.9f,\"read_bytes\":%llu,\"weights_read_bytes\":%llu,\"written_bytes\":%llu,"
+         "\"source\":\"measured\"}",
          step, (double)loss, (double)elapsed_ns / 1e9, tokens,
          (unsigned long long)engine->platform->peak_rss_bytes(), (double)engine->save_ns / 1e9,
-         (unsigned long long)engine->read_bytes,
+         (unsigned long long)engine->read_bytes, (unsigned long long)engine->weights_read_bytes,
          (unsigned long long)engine->written_bytes);
   return send(engine);
 }
