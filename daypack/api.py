@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from daypack.errors import BundleError, SpecError
 
 if TYPE_CHECKING:
+    from daypack.compiler.emit import Emission
     from daypack.compiler.kernels.tuning import Tuning
     from daypack.compiler.planning import Options
     from daypack.compiler.step import TrainStep
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from daypack.models.sources import TensorSource
     from daypack.models.task import Task
     from daypack.models.tokenizer_tables import TokenizerTables
+    from daypack.runtime.limits import Limits as EnergyLimits
     from daypack.runtime.plan_file import Order, PlanFile
     from daypack.spec import TrainSpec
 
@@ -106,26 +108,35 @@ def compile_spec(
 
     profile = load_profile(target or spec.device.profile)
     tilings = _tilings(tuning, profile)
+    room_bytes = _room_for_policy(spec, profile)  # first, since it says at once what a profile lacks
     task = build_task(spec)
     examples = task.examples() if spec.data is not None else None  # quick, so first
     tables, no_tables = _engine_tokenizer(task)
     chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
+
+    def fill(folder: Path, emission: Emission) -> None:
+        _fill_from_task(folder, emission.plan, task, examples, spec, tables, chat)
+        _add_policy(folder, spec, profile, room_bytes)
+
     compiled = compile_step(
         train_steps(task, spec),
         profile,
         read=task.source.read,
         mutable={},
         out=out,
-        options=replace(compile_options(spec, memory_bytes, dump_problem), cache=cache, tuning=tilings),
+        options=replace(
+            compile_options(spec, memory_bytes, dump_problem),
+            cache=cache,
+            tuning=tilings,
+            policy_bytes=room_bytes,
+        ),
         description={
             "spec": _spec_text(spec),
             "model": dict(task.description),
             **({"engine_tokenizer": no_tables} if no_tables else {}),
             **({"chat_template": no_chat} if no_chat else {}),
         },
-        fill=lambda folder, emission: _fill_from_task(
-            folder, emission.plan, task, examples, spec, tables, chat
-        ),
+        fill=fill,
         on_stage=on_stage,
     )
     return _result(compiled)
@@ -272,6 +283,45 @@ def _fill_from_task(
         (folder / tokenizer_file.NAME).write_bytes(
             tokenizer_file.tokenizer_bytes(tables.scalars, tables.tables)
         )
+
+
+def _limits(spec: TrainSpec) -> EnergyLimits:
+    """The spec's limits as the scheduler takes them."""
+    from daypack.runtime.limits import Limits
+
+    energy = spec.energy
+    if energy is None:
+        return Limits()
+    return Limits(
+        reserve=energy.reserve,
+        skin_celsius=energy.skin_celsius,
+        joules_per_day=energy.joules_per_day or math.inf,
+        written_bytes=math.inf if energy.written_bytes is None else energy.written_bytes,
+        only_charging=energy.only_charging,
+        only_screen_off=energy.only_screen_off,
+        quiet_hours=energy.quiet_hours,
+    )
+
+
+def _room_for_policy(spec: TrainSpec, profile: Profile) -> int:
+    from daypack.runtime.shipping import room_for_policy
+
+    return 0 if spec.energy is None else room_for_policy(profile, spec.energy.policy, _limits(spec))
+
+
+def _add_policy(folder: Path, spec: TrainSpec, profile: Profile, room_bytes: int) -> None:
+    """Tabulate the spec's policy for the plan that was just written."""
+    from daypack.runtime.shipping import make_policy, ship_policy
+    from daypack.runtime.workload import workload_of
+
+    energy = spec.energy
+    if energy is None:
+        return
+    workload = workload_of(json.loads((folder / "bundle.json").read_bytes()), "bundle.json")
+    deadline_s = math.inf if energy.deadline_hours is None else 3600.0 * energy.deadline_hours
+    steps = spec.train.max_steps
+    policy = make_policy(profile, workload, energy.policy, _limits(spec), steps, deadline_s)
+    ship_policy(policy, folder, room_bytes)
 
 
 def _write_examples(path: Path, plan: PlanFile, examples: Any, spec: TrainSpec) -> None:

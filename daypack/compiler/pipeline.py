@@ -289,6 +289,7 @@ def _compiled(out: Path, found: Variants, emission: Emission, options: Options, 
         scratch_bytes=emission.plan.scratch_bytes,
         plan_bytes=emission.plan_bytes,
         engine_bytes=emission.engine_bytes,
+        policy_bytes=options.policy_bytes,
     )
     measure = planned.priced.measure
     return Compiled(

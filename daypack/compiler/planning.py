@@ -63,6 +63,7 @@ class Options:
     `tuning`: measured tilings of matrix products.
     `orders`: those that the bundle has a plan for; None: the cheapest. `smaller_bytes`: further budgets that
     it has plans for, below `memory_bytes` and descending.
+    `policy_bytes`: room for the bundle's policy.
     """
 
     memory_bytes: int | None = None
@@ -78,6 +79,7 @@ class Options:
     tuning: Tuning = field(default_factory=Tuning)
     orders: tuple[Order, ...] | None = None
     smaller_bytes: tuple[int, ...] = ()
+    policy_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,7 @@ def _priced_problem(
         scratch_bytes=scratch,
         plan_bytes=PLAN_BYTES + PLAN_BYTES_A_CALL * len(window.calls),
         engine_bytes=ENGINE_BYTES + ENGINE_BYTES_A_PHASE * sum(len(k.symbols) for k in table.kernels),
+        policy_bytes=options.policy_bytes,
     )
     projection = project(window, seconds, [sum(s) for s in spaces], fixed, profile)
     energy = [_joules(window, table, n, seconds[n], profile) for n in calls]

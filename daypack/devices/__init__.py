@@ -18,6 +18,7 @@ from daypack.devices.profile import (
     ThermalNetwork,
 )
 from daypack.devices.read import load_profile, profile_names
+from daypack.devices.write import profile_text
 
 __all__ = [
     "Battery",
@@ -33,4 +34,5 @@ __all__ = [
     "ThermalNetwork",
     "load_profile",
     "profile_names",
+    "profile_text",
 ]

@@ -8,6 +8,7 @@ earlier run saved before its connection broke, and is continued.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,9 +19,17 @@ from pathlib import Path
 
 from daypack.errors import MissingTool, SpecError, Stopped
 from daypack.runtime.bundle import MANIFEST, sha256_of
-from daypack.runtime.engine_process import EngineArguments, Event, check_before_start, run_process
+from daypack.runtime.control import Control
+from daypack.runtime.engine_process import (
+    EngineArguments,
+    Event,
+    check_before_start,
+    governed_words,
+    run_process,
+)
 from daypack.runtime.state_file import NAME as STATE_NAME
 
+ACCOUNT_NAME, POLICY_NAME = "account", "policy.bin"
 REMOTE_ROOT = "/data/local/tmp/daypack"
 
 
@@ -31,35 +40,49 @@ class Adb:
     program: str = "adb"
     serial: str | None = None
 
-    def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
+    def run(
+        self, bundle: Path, arguments: EngineArguments, control: Control | None = None
+    ) -> Iterator[Event]:
+        control = control or Control()
         bundle = bundle.absolute()
         arch = check_before_start(bundle, arguments.signer)
         self._check_device(bundle, arch)
         remote = f"{REMOTE_ROOT}/{sha256_of(bundle / MANIFEST)[:16]}"
         data = self._push_bundle(bundle, arguments, remote)
         if arguments.verify_only:
-            yield from self._start(remote, arguments, data)
+            yield from self._start(remote, arguments, data, control)
         elif arguments.evaluate:
-            yield from self._evaluate(arguments.state_directory(bundle), arguments, remote, data)
+            local = arguments.state_directory(bundle)
+            yield from self._evaluate(local, arguments, remote, data, control)
         else:
-            yield from self._run_with_state(bundle, arguments, remote, data)
+            yield from self._run_with_state(bundle, arguments, remote, data, control)
 
     def _run_with_state(
-        self, bundle: Path, arguments: EngineArguments, remote: str, data: str | None
+        self,
+        bundle: Path,
+        arguments: EngineArguments,
+        remote: str,
+        data: str | None,
+        control: Control,
     ) -> Generator[Event]:
         local = arguments.state_directory(bundle)
         _make_state_directory(local)
+        governed = (bundle / POLICY_NAME).is_file()
         self._push_state(local, arguments.fresh, remote)
+        if governed and not arguments.fresh:
+            self._push_account(local, remote)
         try:
-            with closing(self._start(remote, arguments, data)) as events:
+            with closing(self._start(remote, arguments, data, control)) as events:
                 for event in events:
                     yield {**event, "state": str(local / STATE_NAME)} if "state" in event else event
         finally:
+            if governed:
+                self._pull_account(local, remote)
             if self._has_state(remote):
                 self._pull_state(local, remote)
 
     def _evaluate(
-        self, local: Path, arguments: EngineArguments, remote: str, data: str | None
+        self, local: Path, arguments: EngineArguments, remote: str, data: str | None, control: Control
     ) -> Generator[Event]:
         """Nothing comes back: of the state, what this run pushed is removed, and what was there stays."""
         there = self._has_state(remote)
@@ -67,16 +90,32 @@ class Adb:
             self._push_state(local, False, remote)
         pushed = not there and self._has_state(remote)
         try:
-            yield from self._start(remote, arguments, data, "state" if there or pushed else None)
+            state = "state" if there or pushed else None
+            yield from self._start(remote, arguments, data, control, state)
         finally:
             if pushed:
                 self._call("shell", f"rm -rf {shlex.quote(remote)}/state")
 
     def _start(
-        self, remote: str, arguments: EngineArguments, data: str | None, state: str | None = "state"
+        self,
+        remote: str,
+        arguments: EngineArguments,
+        data: str | None,
+        control: Control,
+        state: str | None = "state",
     ) -> Generator[Event]:
         words = ["./bundle/engine", *arguments.command_line("bundle", state, data)]
-        return run_process(self._command("shell", f"cd {shlex.quote(remote)} && exec {shlex.join(words)}"))
+        words += governed_words(self._utc_offset_s())
+        shell = f"cd {shlex.quote(remote)} && exec {shlex.join(words)}"
+        return run_process(self._command("shell", shell), control)
+
+    def _utc_offset_s(self) -> int:
+        """Of the phone's clock; 0 where it does not tell."""
+        said = self._ask("shell", "date +%z").stdout.strip()
+        if re.fullmatch(r"[+-]\d{4}", said) is None:
+            return 0
+        seconds = 3600 * int(said[1:3]) + 60 * int(said[3:])
+        return -seconds if said[0] == "-" else seconds
 
     def _check_device(self, bundle: Path, arch: str) -> None:
         if shutil.which(self.program) is None:
@@ -112,6 +151,18 @@ class Adb:
 
     def _has_state(self, remote: str) -> bool:
         return self._ask("shell", f"test -f {shlex.quote(remote)}/state/{STATE_NAME}").returncode == 0
+
+    def _push_account(self, local: Path, remote: str) -> None:
+        """What the job has used so far, where a policy counts it."""
+        if (local / ACCOUNT_NAME).is_file():
+            self._call("shell", f"mkdir -p {shlex.quote(remote)}/state")
+            self._call("push", str(local / ACCOUNT_NAME), f"{remote}/state/{ACCOUNT_NAME}")
+
+    def _pull_account(self, local: Path, remote: str) -> None:
+        if self._ask("shell", f"test -f {shlex.quote(remote)}/state/{ACCOUNT_NAME}").returncode == 0:
+            partial = local / f"{ACCOUNT_NAME}.tmp"
+            self._call("pull", f"{remote}/state/{ACCOUNT_NAME}", str(partial))
+            partial.replace(local / ACCOUNT_NAME)
 
     def _pull_state(self, local: Path, remote: str) -> None:
         """Bring the state home under its name in one rename; only then is the phone's copy removed."""

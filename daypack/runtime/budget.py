@@ -14,12 +14,14 @@ BASE_BYTES = 1_600_000
 THREAD_BYTES = 64 * 1024
 
 
-def engine_overhead_bytes(*, threads: int, scratch_bytes: int, plan_bytes: int, engine_bytes: int) -> int:
-    """Bytes beside the arena for a run: `plan_bytes` and `engine_bytes` are sizes of plan.bin and the
-    executable.
+def engine_overhead_bytes(
+    *, threads: int, scratch_bytes: int, plan_bytes: int, engine_bytes: int, policy_bytes: int = 0
+) -> int:
+    """Bytes beside the arena for a run: `plan_bytes`, `engine_bytes` and `policy_bytes` are sizes of
+    plan.bin, the executable and policy.bin.
 
     The engine insists that arena + overhead is at most the plan's budget, taking fewer threads when it must.
     """
     scratch = scratch_bytes + -scratch_bytes % ALIGNMENT_BYTES
     pager = THREAD_BYTES
-    return BASE_BYTES + plan_bytes + engine_bytes + threads * (scratch + THREAD_BYTES) + pager
+    return BASE_BYTES + plan_bytes + engine_bytes + policy_bytes + threads * (scratch + THREAD_BYTES) + pager

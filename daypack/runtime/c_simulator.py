@@ -23,6 +23,7 @@ REASONS: tuple[str, ...] = (
     "written_bytes",
     "screen",
     "memory",
+    "garbage",
 )
 
 
@@ -46,6 +47,9 @@ CTable = _structure(
     [
         ("dimension_count", c_uint32),
         ("state_count", c_uint32),
+        ("action_count", c_uint32),
+        ("gear_count", c_uint32),
+        ("safest_gear", c_int32),
         *((name, c_void_p) for name in ("observables", "bin_counts", "edges", "actions", "next_state")),
         *((name, c_void_p) for name in ("gears", "rests_ms", "free_until")),
         ("limits", CLimits),
@@ -93,6 +97,8 @@ CJob = _structure(
         ("levels", c_int64),
         *((name, c_double) for name in ("steps", "written_bytes_per_step", "fastest_s", "start_s")),
         *((name, c_double) for name in ("deadline_s", "battery", "skin_celsius", "reserve", "period_s")),
+        ("shard_s", c_void_p),
+        ("shards", c_int64),
     ],
 )
 
@@ -121,11 +127,10 @@ COutcome = _structure(
 )
 
 
+_SIMULATE = (None, [POINTER(k) for k in (CDevice, CRecording, CJob, CTable, CTrace, COutcome)])
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
-    "daypack_simulate": (
-        None,
-        [POINTER(k) for k in (CDevice, CRecording, CJob, CTable, CTrace, COutcome)],
-    ),
+    "daypack_simulate": _SIMULATE,
+    "daypack_simulate_by_shard": _SIMULATE,
     "daypack_decide": (CDecision, [POINTER(CTable), c_void_p, c_uint32]),
     "daypack_cell": (c_uint64, [POINTER(CTable), c_void_p, c_uint32]),
 }

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -25,9 +26,12 @@ from daypack.errors import (
     Stopped,
 )
 from daypack.runtime.bundle import check_hashes, plan_names, read_bundle_plans, read_manifest
+from daypack.runtime.control import Control
 from daypack.runtime.signature import PublicKey, require_signature
 
 Event = dict[str, Any]
+STOP_S = 2.0
+"""How long an engine may take to leave after a stop; it takes milliseconds."""
 
 _ERRORS: dict[int, type[DaypackError]] = {
     ExitCode.BAD_INPUT: SpecError,
@@ -42,9 +46,10 @@ _ERRORS: dict[int, type[DaypackError]] = {
 class EngineArguments:
     """What a run may be told. None leaves the engine's default: BUNDLE.state, BUNDLE/data.bin, one pass, all
     CPUs. `direct` reads the weights past the system's cache, to measure cold storage; `audit_arena` counts
-    what of the arena was used (in the end event), which an emulator's own memory would hide. Only a bundle
-    that `signer` signed is run, if it is given. `evaluate` runs the bundle's evaluation over the data and
-    writes nothing; `choices` rows are then the options of a question.
+    what of the arena was used (in the end event), which an emulator's own memory would hide; `decisions`
+    tells every one of the policy's. Only a bundle that `signer` signed is run, if it is given. `evaluate`
+    runs the bundle's evaluation over the data and writes nothing; `choices` rows are then the options of a
+    question.
 
     `order` and `memory_bytes` choose among the bundle's plans. `rotate` runs each window in the next order,
     `squeeze` takes memory back after so many shards and `relax` returns it after so many windows: none of the
@@ -68,6 +73,7 @@ class EngineArguments:
     relax: int | None = None
     evaluate: bool = False
     choices: int | None = None
+    decisions: bool = False
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -99,6 +105,7 @@ class EngineArguments:
             ("--audit-arena", self.audit_arena),
             ("--rotate", self.rotate),
             ("--evaluate", self.evaluate),
+            ("--decisions", self.decisions),
         )
         return words + [name for name, given in flags if given]
 
@@ -117,16 +124,29 @@ def check_before_start(bundle: Path, signer: PublicKey | None) -> str:
     return read_bundle_plans(bundle, plans)[0].target_arch
 
 
-def run_process(command: Sequence[str]) -> Generator[Event]:
-    """Run a command that speaks the engine's events. The process does not outlive the iterator."""
+def governed_words(offset_s: int) -> list[str]:
+    """What a launcher adds: commands on standard input, and the owner's clock."""
+    return ["--commands", *(["--utc-offset", str(offset_s)] if offset_s else [])]
+
+
+def run_process(command: Sequence[str], control: Control | None = None) -> Generator[Event]:
+    """Run a command that speaks the engine's events. The process does not outlive the iterator.
+
+    With a `control` its standard input takes commands, and closing the iterator sends a stop first.
+    """
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+                command,
+                stdin=subprocess.DEVNULL if control is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
             )
         except OSError as error:
             raise MissingTool(f"{command[0]}: cannot start it: {error.strerror}") from error
         finished = False
+        if control is not None and process.stdin is not None:
+            control.attach(process.stdin)
         try:
             for line in cast("IO[bytes]", process.stdout):
                 event = parse_event(line)
@@ -138,7 +158,7 @@ def run_process(command: Sequence[str]) -> Generator[Event]:
             if status != 0 or not finished:
                 raise error_of_status(status, errors)
         finally:
-            _stop(process)
+            _stop(process, control)
 
 
 def parse_event(line: bytes) -> Event:
@@ -179,7 +199,12 @@ def error_of_status(status: int, errors: IO[bytes]) -> DaypackError:
     return BundleError(f"engine: died by {name}; the state on disk is the last one saved{tail}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], control: Control | None) -> None:
+    """By command, which reaches an engine on a phone too; then by signal."""
+    if process.poll() is None and control is not None:
+        control.stop()
+        with suppress(subprocess.TimeoutExpired):  # it does not listen
+            process.wait(timeout=STOP_S)
     if process.poll() is None:
         process.terminate()
         try:
@@ -187,5 +212,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if control is not None:
+        control.detach()
     if process.stdout is not None:
         process.stdout.close()

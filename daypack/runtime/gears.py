@@ -92,10 +92,16 @@ def capped(levels: tuple[int, ...], cap: int) -> tuple[int, ...]:
     return tuple(min(level, cap) for level in levels)
 
 
-def cost_of_step(gear: Gear, workload: Workload, profile: Profile) -> GearCost:
-    """Shard by shard: the longest of computing, moving and paging, which overlap; energy adds up."""
+def at_highest_clocks(gear: Gear, profile: Profile) -> Gear:
+    """The same cores without a cap."""
+    levels = tuple(level if level == OFF else LEVELS - 1 for level in gear.levels)
+    return _gear(profile, [_ladder(cluster, profile) for cluster in profile.clusters], levels)
+
+
+def shard_seconds(gear: Gear, workload: Workload, profile: Profile) -> tuple[float, ...]:
+    """Of each shard: the longest of computing, moving and paging, which overlap."""
     memory, flash = profile.memory, profile.flash
-    seconds = moved_bytes = read_bytes = written_bytes = 0.0
+    seconds: list[float] = []
     for shard in workload.shards:
         compute = shard.flops / (gear.flops_per_s * workload.efficiency)
         move = shard.moved_bytes / needed(profile, "memory.bytes_per_s", memory.bytes_per_s)
@@ -104,10 +110,17 @@ def cost_of_step(gear: Gear, workload: Workload, profile: Profile) -> GearCost:
             page += shard.read_bytes / needed(profile, "flash.read_bytes_per_s", flash.read_bytes_per_s)
         if shard.written_bytes:
             page += shard.written_bytes / needed(profile, "flash.write_bytes_per_s", flash.write_bytes_per_s)
-        seconds += max(compute, move, page)
-        moved_bytes += shard.moved_bytes
-        read_bytes += shard.read_bytes
-        written_bytes += shard.written_bytes
+        seconds.append(max(compute, move, page))
+    return tuple(seconds)
+
+
+def cost_of_step(gear: Gear, workload: Workload, profile: Profile) -> GearCost:
+    """Shard by shard; energy adds up."""
+    memory, flash = profile.memory, profile.flash
+    seconds = sum(shard_seconds(gear, workload, profile))
+    moved_bytes = sum(shard.moved_bytes for shard in workload.shards)
+    read_bytes = sum(shard.read_bytes for shard in workload.shards)
+    written_bytes = sum(shard.written_bytes for shard in workload.shards)
     flash_j = 0.0
     if read_bytes:
         flash_j += read_bytes * needed(profile, "flash.read_energy_j_per_byte", flash.read_energy_j_per_byte)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,26 @@ from typing import Protocol
 
 from daypack.errors import MissingTool, SpecError
 from daypack.runtime.adb import Adb
-from daypack.runtime.engine_process import EngineArguments, Event, check_before_start, run_process
+from daypack.runtime.control import Control
+from daypack.runtime.engine_process import (
+    EngineArguments,
+    Event,
+    check_before_start,
+    governed_words,
+    run_process,
+)
 
-__all__ = ["Adb", "Emulated", "EngineArguments", "Event", "Launcher", "Local", "find_emulator", "launcher"]
+__all__ = [
+    "Adb",
+    "Control",
+    "Emulated",
+    "EngineArguments",
+    "Event",
+    "Launcher",
+    "Local",
+    "find_emulator",
+    "launcher",
+]
 
 _ARCH_OF_MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
@@ -26,9 +44,11 @@ _ARCH_OF_MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64",
 class Launcher(Protocol):
     """One way to run a bundle's engine."""
 
-    def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
+    def run(
+        self, bundle: Path, arguments: EngineArguments, control: Control | None = None
+    ) -> Iterator[Event]:
         """Yield the engine's events; raise what its error event or its end says. Closing the iterator stops
-        it.
+        it, and `control` sends it commands meanwhile.
         """
         ...
 
@@ -37,7 +57,9 @@ class Launcher(Protocol):
 class Local:
     """The engine as a process of this machine."""
 
-    def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
+    def run(
+        self, bundle: Path, arguments: EngineArguments, control: Control | None = None
+    ) -> Iterator[Event]:
         bundle = bundle.absolute()
         arch = check_before_start(bundle, arguments.signer)
         here = _ARCH_OF_MACHINE.get(platform.machine().lower(), platform.machine())
@@ -47,7 +69,8 @@ class Local:
                 f"{bundle}: expected a bundle for this machine ({here} {sys.platform}), "
                 f"found one for {arch} linux; use {others}, or compile with --target host"
             )
-        yield from run_process([str(bundle / "engine"), *_local_words(bundle, arguments)])
+        command = [str(bundle / "engine"), *_local_words(bundle, arguments)]
+        yield from run_process(command, control or Control())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +79,9 @@ class Emulated:
 
     cpu: str = "max"
 
-    def run(self, bundle: Path, arguments: EngineArguments) -> Iterator[Event]:
+    def run(
+        self, bundle: Path, arguments: EngineArguments, control: Control | None = None
+    ) -> Iterator[Event]:
         bundle = bundle.absolute()
         arch = check_before_start(bundle, arguments.signer)
         if arch != "aarch64":
@@ -70,8 +95,8 @@ class Emulated:
             str(bundle / "engine"),
             *_local_words(bundle, arguments),
         ]
-        for event in run_process(command):
-            yield {**event, "source": "emulated"} if "source" in event else event
+        for event in run_process(command, control or Control()):
+            yield {**event, "source": "emulated"} if event.get("source") == "measured" else event
 
 
 def find_emulator() -> str:
@@ -97,4 +122,5 @@ def _local_words(bundle: Path, arguments: EngineArguments) -> list[str]:
     data = None if arguments.data is None else str(arguments.data)
     named = arguments.state is not None or not arguments.evaluate
     state = str(arguments.state_directory(bundle)) if named else None
-    return arguments.command_line(str(bundle), state, data)
+    words = arguments.command_line(str(bundle), state, data)
+    return words + governed_words(time.localtime().tm_gmtoff)

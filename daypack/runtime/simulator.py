@@ -28,7 +28,7 @@ from daypack.runtime.c_simulator import (
     CTrace,
     fill,
 )
-from daypack.runtime.gears import needed
+from daypack.runtime.gears import needed, shard_seconds
 from daypack.runtime.limits import Limits
 from daypack.runtime.policies.setting import Setting
 from daypack.runtime.policies.tabulate import PolicyTable
@@ -105,10 +105,19 @@ class Outcome:
 
 
 def simulate(
-    setting: Setting, recording: Recording, job: Job, table: PolicyTable, *, traced: bool = False
+    setting: Setting,
+    recording: Recording,
+    job: Job,
+    table: PolicyTable,
+    *,
+    traced: bool = False,
+    by_shard: bool = False,
 ) -> Outcome:
     """Run a job through a recording. Raises `SpecError` where the profile lacks a figure or the job does not
     begin within the recording.
+
+    Work flows and the policy is asked when what it sees changes. `by_shard` instead runs as the engine does:
+    whole shards, and the policy is asked between two of them, at most once a second.
     """
     if job.start_s >= recording.end_s:
         raise SpecError(
@@ -117,11 +126,11 @@ def simulate(
     keep: list[NDArray[Any]] = []
     made: Any = COutcome()
     trace, arrays = _trace(recording, keep) if traced else (None, {})
-    run = function("daypack_simulate")
+    run = function("daypack_simulate_by_shard" if by_shard else "daypack_simulate")
     run(
         device_structure(setting, keep),
-        _recording(recording, keep),
-        _job(setting, job, table, keep),
+        recording_structure(recording, keep),
+        job_structure(setting, job, table, keep),
         table_structure(table, setting, keep),
         trace,
         made,
@@ -162,6 +171,9 @@ def table_structure(table: PolicyTable, setting: Setting, keep: list[NDArray[Any
         keep=keep,
         dimension_count=len(dimensions),
         state_count=table.states,
+        action_count=len(table.gears),
+        gear_count=len(setting.gears),
+        safest_gear=setting.safest,
         observables=np.array([d.observable for d in dimensions], np.uint32),
         bin_counts=np.array([d.bins for d in dimensions], np.uint32),
         edges=np.array([edge for d in dimensions for edge in d.edges], np.float64),
@@ -202,7 +214,7 @@ def device_structure(setting: Setting, keep: list[NDArray[Any]]) -> Any:
     )
 
 
-def _recording(recording: Recording, keep: list[NDArray[Any]]) -> Any:
+def recording_structure(recording: Recording, keep: list[NDArray[Any]]) -> Any:
     rows = recording.rows
     return fill(
         CRecording(),
@@ -219,7 +231,7 @@ def _recording(recording: Recording, keep: list[NDArray[Any]]) -> Any:
     )
 
 
-def _job(setting: Setting, job: Job, table: PolicyTable, keep: list[NDArray[Any]]) -> Any:
+def job_structure(setting: Setting, job: Job, table: PolicyTable, keep: list[NDArray[Any]]) -> Any:
     costs = setting.costs
     governed = setting.governed()
     watts = [[c.cores_j, c.uncore_j, c.memory_j, c.flash_j] for c in costs]
@@ -240,6 +252,8 @@ def _job(setting: Setting, job: Job, table: PolicyTable, keep: list[NDArray[Any]
         skin_celsius=setting.limits.skin_celsius,
         reserve=setting.limits.reserve,
         period_s=table.period_s,
+        shard_s=np.array([shard_seconds(g, setting.workload, setting.profile) for g in setting.gears]),
+        shards=len(setting.workload.shards),
     )
 
 

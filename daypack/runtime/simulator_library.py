@@ -14,8 +14,8 @@ LIBRARY = CLibrary(
     (
         NATIVE / "src" / "scheduler.h",
         NATIVE / "src" / "scheduler.c",
-        NATIVE / "simulator" / "simulator.h",
-        NATIVE / "simulator" / "simulator.c",
+        *(NATIVE / "simulator" / f"{name}.h" for name in ("simulator", "run", "by_shard")),
+        *(NATIVE / "simulator" / f"{name}.c" for name in ("simulator", "run", "by_shard")),
     ),
     ("-O2",),
     include=(NATIVE / "src",),

@@ -307,6 +307,30 @@ class BudgetSection(Section):
         return budgets[0] if budgets is not None and len(budgets) == 1 else budgets
 
 
+class EnergySection(Section):
+    """When to train, and within which of the owner's limits; without a section, at once and at full speed."""
+
+    policy: Annotated[str, Field(min_length=1)] = Field(
+        "lookahead", description="the name of a policy, or FILE.py:NAME"
+    )
+    reserve: Annotated[float, Field(ge=0, le=1)] = Field(0.2, description="a number from 0 to 1")
+    skin_celsius: Annotated[float, Field(ge=20, le=60)] = Field(42.0, description="a number from 20 to 60")
+    deadline_hours: Positive | None = Field(None, description=_POSITIVE)
+    joules_per_day: Positive | None = Field(None, description=_POSITIVE)
+    written_bytes: Annotated[Natural, BeforeValidator(_size)] | None = Field(
+        None, alias="written", description=f"{size.TAKES}, or a whole number of bytes"
+    )
+    only_charging: bool = Field(False, description="true or false")
+    only_screen_off: bool = Field(False, description="true or false")
+    quiet_hours: (
+        Annotated[
+            tuple[Annotated[float, Field(ge=0, le=24)], Annotated[float, Field(ge=0, le=24)]],
+            BeforeValidator(_pair),
+        ]
+        | None
+    ) = Field(None, description="a list of two hours from 0 to 24, such as [22, 7]")
+
+
 class DataSection(Section):
     """What it learns from; without a section, the data is named when the bundle is run."""
 
@@ -359,6 +383,7 @@ class TrainSpec(Section):
     evaluation: EvaluationSection = Field(
         default_factory=lambda: _empty(EvaluationSection), description=_SECTION
     )
+    energy: EnergySection | None = Field(None, description=_SECTION)
 
     @property
     def tokenizer(self) -> Path | Literal["bytes"] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daypack.devices import load_profile
+from daypack.devices import load_profile, profile_names, profile_text
 from daypack.devices.read import parse_profile
 from daypack.errors import SpecError
 
@@ -108,3 +108,9 @@ def test_a_profile_may_be_a_path(tmp_path: Path) -> None:
 def test_a_missing_profile_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot read the device profile .*none.toml: .*No such file"):
         load_profile(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_written_profile_is_read_back(name: str) -> None:
+    profile = load_profile(name)
+    assert parse_profile(profile_text(profile, "a note"), name=name, where="p") == profile

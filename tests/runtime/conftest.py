@@ -87,6 +87,8 @@ KERNELS = (
     Kernel("finish", 4, (Phase("finish", 0, 1),), (4, 4, 4, 4)),
     Kernel("slow", 1, (Phase("slow", 0, 1 << 20),), (256,)),
 )
+#: Those of an engine on a simulated device.
+VIRTUAL_KERNELS = (*KERNELS, Kernel("spend", 1, (Phase("spend", 0, 1),), (256,)))
 INPUTS = (BatchInput("ids", "I32", 128, bound=100, ignore=-100), BatchInput("scale", "F32", 4))
 STATE = (
     StateTensor("y", "F32", (64, 64), ARENA["y"]),
@@ -318,6 +320,9 @@ class Case:
         (self.bundle / name).write_bytes(data)
         write_manifest(self.bundle)
 
+    def set_policy(self, policy: bytes) -> None:
+        self.set_file("policy.bin", policy)
+
     def command(self, *arguments: str) -> list[str]:
         return [*self.emulator, str(self.bundle / "engine"), "--bundle", str(self.bundle), *arguments]
 
@@ -365,6 +370,10 @@ def engines(
         "power": {"main": NATIVE / "power_main.c"},
         "intruder": {"main": NATIVE / "intruder_main.c"},
         "strict": {"extra_flags": ("-DDAYPACK_SANDBOX_KILLS",)},
+        "virtual": {
+            "main": NATIVE / "virtual_main.c",
+            "extra_flags": (f"-I{build.NATIVE / 'simulator'}", "-ffp-contract=off"),
+        },
         "trapping": {"extra_flags": ("-fsanitize=undefined", "-fsanitize-trap=undefined")},
     }
 
@@ -392,7 +401,7 @@ def engines(
             built[arch, variant] = build.build_engine(
                 triple=TRIPLES[arch],
                 kernel_object=kernel_objects(arch),
-                kernels=KERNELS,
+                kernels=VIRTUAL_KERNELS if variant == "virtual" else KERNELS,
                 scratch_bytes=SCRATCH_BYTES,
                 out=directory / f"{arch}-{variant}",
                 **variants[variant],
@@ -419,6 +428,8 @@ def make_case(engines: Callable[..., build.BuiltEngine], tmp_path: Path) -> Call
         emulator = () if arch == HOST else (emulator_or_skip(),)
         engine = engines(arch, variant)
         bundle = tmp_path / name
+        if variant == "virtual":
+            changes["kernels"] = VIRTUAL_KERNELS
         plan = replace(example_plan(arch, engine.kernel_id), **changes)
         x, a = weights()
         arrays = {

@@ -40,7 +40,7 @@ USAGE = (
     "[--verify-only] "
     "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] "
     "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] "
-    "[--evaluate [--choices N]]"
+    "[--evaluate [--choices N]] [--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -94,6 +94,11 @@ def search(case: Any, function: str, *arguments: str) -> Iterator[Any]:
 @reaches(2, "--steps: expected a number from 1 to 4294967295, found '0'")
 def zero_steps(make: Any, example: Any) -> Any:
     return make().run("--steps", "0")
+
+
+@reaches(2, "--utc-offset: expected seconds from -86400 to 86400, found '-86401'")
+def far_from_greenwich(make: Any, example: Any) -> Any:
+    return make().run("--utc-offset", "-86401")
 
 
 @reaches(2, "--steps: expected a number from 1 to 4294967295, found '4294967296'")
@@ -479,6 +484,18 @@ def no_threads(make: Any, example: Any) -> Any:
 def no_thread_for_the_pager(make: Any, example: Any) -> Any:
     case = make(variant="faulty", **example.paged_plan())
     return case.run("--threads", "2", env={"FAULT": "start_thread:2"})
+
+
+@reaches(5, "--commands: expected one more thread, the system gave none")
+def no_thread_for_commands(make: Any, example: Any) -> Any:
+    return make(variant="faulty").run("--threads", "2", "--commands", env={"FAULT": "start_thread:2"})
+
+
+@reaches(5, "memory: expected {*} bytes for the policy, found less")
+def no_memory_for_the_policy(make: Any, example: Any) -> Any:
+    case = make(variant="faulty")
+    case.set_policy(bytes(1000))
+    return case.run(env={"FAULT": "map:2"})
 
 
 # ---- the data

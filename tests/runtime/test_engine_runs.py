@@ -67,7 +67,15 @@ def test_events(case: Any) -> None:
     }
     assert list(first) == [
         *("event", "step", "loss", "seconds", "tokens"),
-        *("peak_rss_bytes", "save_seconds", "read_bytes", "weights_read_bytes", "written_bytes", "source"),
+        *(
+            "peak_rss_bytes",
+            "save_seconds",
+            "paused_seconds",
+            "read_bytes",
+            "weights_read_bytes",
+            "written_bytes",
+            "source",
+        ),
     ]
     assert (first["step"], second["step"], first["source"]) == (1, 2, "measured")
     assert first["save_seconds"] > 0

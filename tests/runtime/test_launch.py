@@ -21,6 +21,7 @@ from daypack.errors import BundleError, DaypackError, ExitCode, MissingTool, Spe
 from daypack.runtime.bundle import MANIFEST, sha256_of
 from daypack.runtime.engine_process import run_process
 from daypack.runtime.launch import Adb, Emulated, EngineArguments, Local, launcher
+from tests.runtime.test_governor import always_in, make_setting, policy_bytes, shipped_policy
 
 
 def losses(events: list[dict[str, Any]]) -> list[float]:
@@ -239,9 +240,11 @@ def test_adb_runs_the_engine_and_brings_the_state_home(case: Any, phone: Phone) 
         ["push", f"{case.bundle}/.", f"{root}/bundle/"],
         ["shell", f"chmod 755 {root}/bundle/engine"],
         ["shell", f"test -f {root}/state/state.safetensors"],
+        ["shell", "date +%z"],
         [
             "shell",
-            f"cd {root} && exec ./bundle/engine --bundle bundle --state state --steps 2 --threads 2",
+            f"cd {root} && exec ./bundle/engine --bundle bundle --state state --steps 2 --threads 2 "
+            "--commands --utc-offset 20700",
         ],
         ["shell", f"test -f {root}/state/state.safetensors"],
         ["pull", f"{root}/state/state.safetensors", f"{case.state}.tmp"],
@@ -264,8 +267,9 @@ def test_adb_continues_from_the_host_s_state(case: Any, phone: Phone, tmp_path: 
     calls = [call[2:] for call in phone.calls]
     assert ["push", str(tmp_path / "my data"), f"{phone.root}/data.bin"] in calls
     assert ["push", str(case.state), f"{phone.root}/state/state.safetensors"] in calls
-    assert calls[9][1].endswith(
-        "exec ./bundle/engine --bundle bundle --state state --data data.bin --steps 1"
+    assert calls[10][1].endswith(
+        "exec ./bundle/engine --bundle bundle --state state --data data.bin --steps 1 --commands "
+        "--utc-offset 20700"
     )
 
 
@@ -352,3 +356,16 @@ def test_adb_when_the_state_has_no_place(case: Any, phone: Phone) -> None:
     case.state.parent.write_text("a file")
     with pytest.raises(SpecError, match=r"example\.state: cannot create the state directory: File exists"):
         list(Adb().run(case.bundle, EngineArguments()))
+
+
+def test_adb_brings_the_account_of_a_policy_home(case: Any, phone: Phone) -> None:
+    """What the job has spent and written: else a limit by the day would begin anew at every run."""
+    setting = make_setting("cortex-a76", skin_celsius=90.0)
+    case.set_policy(policy_bytes(shipped_policy(always_in(setting, 0), setting, 100)))
+    account = case.state.with_name("account")
+    for _ in range(2):
+        list(Adb().run(case.bundle, EngineArguments(steps=2)))
+        assert account.stat().st_size == 48
+    first = next(event for event in Adb().run(case.bundle, EngineArguments(steps=1)) if "spent_j" in event)
+    assert first["spent_j"] > 0
+    assert {path.name for path in case.state.parent.iterdir()} == {"state.safetensors", "account"}

@@ -111,6 +111,7 @@ def test_a_plan_has_the_least_minor_version_that_knows_its_instructions() -> Non
 
 def test_the_committed_c_header_is_the_generated_one() -> None:
     assert c_header.PATH.read_text() == c_header.c_header(), "run `python -m daypack.runtime.c_header`"
+    assert c_header.POLICY_PATH.read_text() == c_header.policy_header(), "run the same"
 
 
 def test_format_text_has_the_tables_of_the_code() -> None:

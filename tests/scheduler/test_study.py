@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from daypack.runtime import study_workers
 from daypack.runtime.policies import POLICIES, Observable
 from daypack.runtime.study import Case, load_workload, read_study, run_row, write_table
 from daypack.runtime.study_workers import run_study
+from daypack.spec import check_spec
 
 STUDY = """
 policies = ["lookahead", "mobilefinetuner"]
@@ -29,6 +31,9 @@ oracle = true
 steps = 300
 deadline_hours = 1.0
 """
+
+
+TRAIN = {"method": "lora", "learning_rate": 1e-3, "max_steps": 1, "batch": 1, "sequence": 8}
 
 
 def blocks(repository: Path, kind: str) -> list[str]:
@@ -54,7 +59,9 @@ def test_the_guides_tables_are_true(repository: Path) -> None:
 
 
 def test_the_guides_study(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (text,) = blocks(repository, "toml")
+    text, energy = blocks(repository, "toml")
+    found = check_spec({"model": {"family": "gpt2"}, "train": TRAIN, **tomllib.loads(energy)}).energy
+    assert found is not None and (found.policy, found.quiet_hours) == ("lookahead", (22, 7))
     (tmp_path / "study.toml").write_text(text)
     assert main(["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

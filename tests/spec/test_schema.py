@@ -192,7 +192,10 @@ TAKES_SIZE = (
         (GOOD + "[trian]\nx = 1", "trian: unknown key; did you mean train?"),
         ("max_steps = 3\n" + GOOD, "max_steps: unknown key; did you mean train.max_steps?"),
         (GOOD + "[device]\nxyzzy = 1", "device.xyzzy: unknown key; known here: profile"),
-        (GOOD + "[xyzzy]", "xyzzy: unknown key; known here: budget, data, device, evaluation, model, train"),
+        (
+            GOOD + "[xyzzy]",
+            "xyzzy: unknown key; known here: budget, data, device, energy, evaluation, model, train",
+        ),
         # Missing keys and sections
         (GOOD.replace("batch = 8", ""), "train.batch: missing; takes a whole number of at least 1"),
         (GOOD.replace('method = "lora"', ""), 'train.method: missing; takes "lora", "full" or "partial"'),

@@ -35,6 +35,11 @@ class Setting:
     def fastest(self) -> int:
         return self.frugal[-1]
 
+    @property
+    def safest(self) -> int:
+        """What draws the least while it runs."""
+        return min(range(len(self.gears)), key=lambda gear: self.costs[gear].watts)
+
     def share(self, gear: int) -> float:
         """The speed of a gear, as a share of the fastest."""
         return self.costs[self.fastest].seconds / self.costs[gear].seconds

@@ -68,13 +68,38 @@ enum {
   DAYPACK_SANDBOX_SECCOMP = 4,  /* no other system call can be made */
 };
 
+/* What the system says of itself; NAN where it says nothing that can be believed. */
+typedef struct {
+  double battery; /* charge left, share of capacity */
+  double battery_celsius;
+  double battery_w; /* what it gives; negative while it is charged */
+  double skin_celsius;
+  double ambient_celsius;
+  double memory_mb;       /* that this process could have, what it has included */
+  double memory_pressure; /* share of the last ten seconds in which some task waited for memory */
+  double charging;        /* 0 or 1, as is the next */
+  double screen;
+} daypack_sensed;
+
+/* Where a thread runs. */
+typedef struct {
+  int32_t gear;   /* which it belongs to; for stand-ins */
+  uint64_t cpus;  /* bit i: processor i; 0: any */
+  uint32_t clamp; /* highest utilization that the kernel's governor should see, of 1024 */
+} daypack_placement;
+
 /* The machine, behind one table, so that a test can stand in for it. Functions that return int or int64_t
  * give a negative errno on failure. */
 typedef struct {
   uint64_t (*now_ns)(void);
+  uint64_t (*boot_ns)(void); /* as now_ns, and runs on while the machine is suspended */
+  uint64_t (*wall_ns)(void); /* since 1970, UTC; may step */
+  void (*sleep_ns)(uint64_t time_ns); /* shorter when woken */
+  void (*wake)(void);
   uint32_t (*cpu_count)(void);
   bool (*has_feature)(uint32_t feature);
   bool (*stop_requested)(void);
+  void (*request_stop)(void);
   uint64_t (*peak_rss_bytes)(void);
   uint64_t (*rss_bytes)(void); /* resident now */
 
@@ -105,6 +130,12 @@ typedef struct {
    * a test's platform that opens files of its own. Before the first thread. */
   uint32_t (*confine)(const daypack_confinement *allowed);
   int (*start_thread)(void *(*run)(void *), void *context, size_t stack_bytes);
+  int (*place)(const daypack_placement *place); /* the calling thread; fails where clocks cannot be capped */
+
+  int64_t (*read_input)(void *data, size_t size_bytes); /* standard input; waits for it; 0 at its end */
+  /* `each` is given every name in a directory. */
+  int (*list)(const char *directory, void (*each)(void *context, const char *name), void *context);
+  void (*sense)(daypack_sensed *sensed); /* NULL: the files that sensors.c knows */
 } daypack_platform;
 
 /* This machine. Installs the handlers for SIGINT and SIGTERM that `stop_requested` reports. */

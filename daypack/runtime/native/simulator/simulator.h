@@ -54,6 +54,8 @@ typedef struct {
   double skin_celsius;    /* what is counted as too hot */
   double reserve;         /* what is counted as too empty */
   double period_s;        /* the policy is also asked after this long; 0: never */
+  const double *shard_s;  /* gear, shard -> seconds; used shard by shard */
+  int64_t shards;
 } daypack_job;
 
 typedef struct {
@@ -84,7 +86,13 @@ typedef struct {
   double paused_by_s[DAYPACK_REASONS];
 } daypack_outcome;
 
+/* Work flows; a policy is asked when the observation changes. */
 void daypack_simulate(const daypack_device *device, const daypack_recording *recording, const daypack_job *job,
                       const daypack_policy_table *table, daypack_trace *trace, daypack_outcome *outcome);
+
+/* As the engine runs: shard by shard, asked between two of them, at most once a second. */
+void daypack_simulate_by_shard(const daypack_device *device, const daypack_recording *recording,
+                               const daypack_job *job, const daypack_policy_table *table, daypack_trace *trace,
+                               daypack_outcome *outcome);
 
 #endif

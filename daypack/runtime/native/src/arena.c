@@ -25,7 +25,8 @@ static bool footprint(const daypack_engine *engine, uint64_t threads, uint64_t a
   if (!daypack_add(&each, THREAD_BYTES) || __builtin_mul_overflow(each, threads, &each)) return false;
   *total = BASE_BYTES + THREAD_BYTES;
   return daypack_add(total, each) && daypack_add(total, arena_bytes) &&
-         daypack_add(total, engine->largest_plan_bytes) && daypack_add(total, engine->engine_bytes);
+         daypack_add(total, engine->largest_plan_bytes) && daypack_add(total, engine->engine_bytes) &&
+         daypack_add(total, engine->policy_bytes);
 }
 
 /* The first plan that a run of so many threads would not keep within its budget, or their count. */

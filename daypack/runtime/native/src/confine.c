@@ -9,7 +9,7 @@ static const char *const SYSTEM[] = {
     "/proc/self",           "/proc/meminfo",       "/proc/pressure",  "/sys/class/power_supply",
     "/sys/class/thermal",   "/sys/class/backlight", "/sys/class/leds", "/sys/devices",
 };
-enum { SYSTEM_COUNT = sizeof SYSTEM / sizeof *SYSTEM, OWN_COUNT = 4 };
+enum { SYSTEM_COUNT = sizeof SYSTEM / sizeof *SYSTEM, OWN_COUNT = 5 };
 
 static void parent_of(char path[DAYPACK_PATH_BYTES]) {
   size_t length = strlen(path);
@@ -29,7 +29,8 @@ static bool is_there(const daypack_platform *platform, const char *path) {
 static void confine(daypack_engine *engine, const char *write, bool make, const char *list) {
   const daypack_options *options = &engine->options;
   const char *read[OWN_COUNT + SYSTEM_COUNT] = {options->bundle, options->data, options->tokenize,
-                                              options->evaluate ? engine->state_directory_path : NULL};
+                                              options->evaluate ? engine->state_directory_path : NULL,
+                                              options->sensors[0] != '\0' ? options->sensors : NULL};
   memcpy(read + OWN_COUNT, SYSTEM, sizeof SYSTEM);
   daypack_confinement allowed = {read, sizeof read / sizeof *read, write, make, list};
   if (engine->platform->confine != NULL) engine->sandbox = engine->platform->confine(&allowed);

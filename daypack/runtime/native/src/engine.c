@@ -12,7 +12,8 @@ static daypack_code run(daypack_engine *engine) {
 
   if (engine->options.tokenize != NULL) return daypack_tokenize_file(engine);
 
-  code = daypack_open_data(engine);
+  if (!engine->options.evaluate) code = daypack_load_policy(engine, &engine->governor->policy);
+  if (code == DAYPACK_OK) code = daypack_open_data(engine);
   if (code == DAYPACK_OK) code = daypack_choose_threads(engine);
   if (code == DAYPACK_OK) code = daypack_map_arena(engine);
   if (code == DAYPACK_OK && engine->options.audit_arena) daypack_paint_arena(engine);
@@ -21,6 +22,8 @@ static daypack_code run(daypack_engine *engine) {
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);
   if (code == DAYPACK_OK) code = daypack_start_pager(engine);
+  if (code == DAYPACK_OK) code = daypack_start_governor(engine);
+  if (code == DAYPACK_OK) code = daypack_start_commands(engine);
   if (code == DAYPACK_OK) code = daypack_run_setup(engine);
   if (code == DAYPACK_OK) code = engine->options.evaluate ? daypack_run_evaluation(engine) : daypack_run_steps(engine);
   return code;
@@ -30,11 +33,13 @@ int daypack_engine_main(int argument_count, char **arguments, const daypack_plat
   static daypack_engine engine;
   memset(&engine, 0, sizeof engine);
   engine.platform = platform;
+  engine.governor = daypack_new_governor();
   for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   daypack_code code = daypack_parse_options(&engine.options, &engine.error, argument_count, arguments);
   if (code == DAYPACK_OK) code = run(&engine);
   daypack_stop_pager();
   daypack_abandon_generation(&engine);
+  if (engine.underway) daypack_save_account(&engine);
   if (code != DAYPACK_OK) daypack_report_error(platform, &engine.error);
   return (int)code;
 }

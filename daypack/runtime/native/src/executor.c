@@ -5,9 +5,10 @@
 #include "internal.h"
 
 daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine) {
-  if (!engine->underway) return daypack_fail(error, DAYPACK_STOPPED, "stopped by a signal before the first step");
+  const char *by = daypack_stopped_by_command() ? "command" : "signal";
+  if (!engine->underway) return daypack_fail(error, DAYPACK_STOPPED, "stopped by a %s before the first step", by);
   return daypack_fail(error, DAYPACK_STOPPED,
-                      "stopped by a signal; the unfinished step is dropped, the state on disk is of step %llu",
+                      "stopped by a %s; the unfinished step is dropped, the state on disk is of step %llu", by,
                       (unsigned long long)engine->saved_step);
 }
 
@@ -66,17 +67,41 @@ static daypack_code run_timed(daypack_engine *engine, uint64_t step, const daypa
   return code;
 }
 
+static bool is_of_step(const daypack_engine *engine, const daypack_plan_instruction *instruction) {
+  return instruction >= engine->plan.steps && instruction < engine->plan.steps + engine->plan.header->steps.count;
+}
+
 static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypack_plan_instruction *list,
                              uint64_t count) {
   const daypack_plan_instruction *end = list + count;
   for (const daypack_plan_instruction *next = list; next < end; next++) {
     if (engine->platform->stop_requested()) return daypack_fail_stopped(&engine->error, engine);
-    engine->interrupted = list != engine->plan.setup && daypack_must_give_back(engine);
-    if (engine->interrupted) return DAYPACK_OK;
-    daypack_code code = engine->options.profile ? run_timed(engine, step, next) : run_one(engine, step, next);
+    daypack_code code = daypack_obey_commands(engine);
+    engine->interrupted = is_of_step(engine, next) && daypack_must_give_back(engine);
+    if (code == DAYPACK_OK && engine->interrupted) return DAYPACK_OK;
+    if (code == DAYPACK_OK)
+      code = engine->options.profile ? run_timed(engine, step, next) : run_one(engine, step, next);
     if (code != DAYPACK_OK) return code;
   }
   return DAYPACK_OK;
+}
+
+/* The shards of a step, each after what the governor says. */
+static daypack_code run_shards(daypack_engine *engine, uint64_t step) {
+  const daypack_plan_instruction *begin = engine->plan.steps, *all = begin + engine->plan.header->steps.count;
+  daypack_code code = DAYPACK_OK;
+  engine->interrupted = false;
+  daypack_begin_governed_step(engine);
+  while (code == DAYPACK_OK && begin < all && !engine->interrupted) {
+    const daypack_plan_instruction *end = begin;
+    while (end < all && end->op != DAYPACK_OP_END_SHARD) end++;
+    end += end < all;
+    code = daypack_between_shards(engine);
+    if (code == DAYPACK_OK && !engine->interrupted) code = run_list(engine, step, begin, (uint64_t)(end - begin));
+    if (code == DAYPACK_OK && !engine->interrupted) code = daypack_shard_is_done(engine);
+    begin = end;
+  }
+  return code;
 }
 
 uint32_t daypack_clock_step(const daypack_engine *engine) {
@@ -101,7 +126,7 @@ daypack_code daypack_run_setup(daypack_engine *engine) {
 daypack_code daypack_run_window(daypack_engine *engine, uint64_t number) {
   engine->posted_transfers = 0;
   daypack_begin_transfers();
-  daypack_code code = run_list(engine, number, engine->plan.steps, engine->plan.header->steps.count);
+  daypack_code code = run_shards(engine, number);
   if (code != DAYPACK_OK || engine->interrupted) return code;
   return daypack_wait_transfers(engine, engine->posted_transfers);
 }
@@ -118,7 +143,8 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;
   if (code == DAYPACK_OK) code = daypack_run_window(engine, before);
   if (code != DAYPACK_OK || engine->interrupted) return code;
-  uint64_t elapsed_ns = engine->platform->now_ns() - begin_ns;
+  uint64_t passed_ns = engine->platform->now_ns() - begin_ns;
+  uint64_t elapsed_ns = passed_ns - engine->governor->paused_ns;
   uint32_t after = daypack_clock_step(engine);
   float loss = scalar(engine, header->loss_offset_bytes);
   float weight = scalar(engine, header->weight_offset_bytes);
@@ -131,9 +157,10 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
                         isnan(loss) ? (double)NAN : (double)loss, (unsigned long long)engine->saved_step);
   if (last || after % header->save_steps == 0) code = daypack_save(engine);
-  engine->save_ns = engine->platform->now_ns() - begin_ns - elapsed_ns;
+  engine->save_ns = engine->platform->now_ns() - begin_ns - passed_ns;
   if (code == DAYPACK_OK) code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
   if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
+  if (code == DAYPACK_OK) code = daypack_end_governed_step(engine, last);
   return code;
 }
 

@@ -5,8 +5,10 @@
 #include <assert.h>
 #include <stdatomic.h>
 
+#include "commands.h"
 #include "daypack.h"
 #include "daypack_plan.h"
+#include "governor.h"
 
 enum {
   DAYPACK_PATH_BYTES = 4096,
@@ -54,6 +56,10 @@ typedef struct {
   uint64_t relax;        /* and returned it after so many windows; 0: never */
   bool evaluate;    /* eval.bin over the data, and nothing written */
   uint64_t choices; /* with evaluate: rows of a question, the right one first; 0: rows by themselves */
+  bool commands;    /* as JSON lines on standard input */
+  bool decisions;   /* tell every one, not only those that change something */
+  const char *sensors; /* the root of /sys and /proc; "" is the system's own */
+  int32_t utc_offset_s; /* of the owner's clock */
 } daypack_options;
 
 /* plan.bin, or eval.bin, as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -151,6 +157,7 @@ typedef struct {
   uint64_t scratch_stride_bytes;
   uint32_t threads;
   daypack_pool *pool;
+  daypack_governor *governor;
 
   daypack_paged_file files[DAYPACK_FILE_COUNT]; /* the state: during setup only, unless the plan pages it */
   uint64_t weights_bytes;
@@ -159,6 +166,8 @@ typedef struct {
   bool data_listed;
   bool tokenizer_listed;
   bool evaluation_listed;
+  bool policy_listed;
+  uint64_t policy_bytes;
   uint32_t listed_files;
   uint32_t sandbox;   /* DAYPACK_SANDBOX_... bits */
   bool state_missing; /* the state's directory, and the sandbox still lets it be made */
@@ -389,6 +398,51 @@ DAYPACK_MUST_CHECK daypack_code daypack_start_pool(daypack_engine *engine);
 DAYPACK_MUST_CHECK bool daypack_run_phase(daypack_pool *pool, const daypack_linked_phase *phase,
                                           void *const *arguments);
 
+/* How many threads compute, the caller first, and where each runs; false where clocks cannot be capped. */
+bool daypack_place_pool(daypack_pool *pool, const daypack_placement *places, uint32_t threads);
+uint32_t daypack_pool_threads(const daypack_pool *pool);
+
+/* policy.c */
+DAYPACK_MUST_CHECK daypack_code daypack_load_policy(daypack_engine *engine, daypack_policy *policy);
+
+/* governor.c */
+daypack_governor *daypack_new_governor(void);
+DAYPACK_MUST_CHECK daypack_code daypack_start_governor(daypack_engine *engine);
+void daypack_begin_governed_step(daypack_engine *engine);
+/* Obey, decide, and wait for as long as nothing may run. */
+DAYPACK_MUST_CHECK daypack_code daypack_between_shards(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_shard_is_done(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_end_governed_step(daypack_engine *engine, bool last);
+/* Seconds since the midnight before the start, by the owner's clock; never back. */
+double daypack_governor_now_s(daypack_engine *engine);
+double daypack_gear_watts(const daypack_governor *governor, int32_t gear);
+
+/* gears.c */
+void daypack_find_clusters(daypack_engine *engine, daypack_governor *governor);
+void daypack_shift(daypack_engine *engine, int32_t gear);
+
+/* account.c */
+void daypack_open_account(daypack_engine *engine);
+void daypack_save_account(daypack_engine *engine);
+
+/* sensors.c */
+extern const char *const daypack_sensor_paths[];
+bool daypack_sensor_number(const daypack_platform *platform, const char *root, const char *path, double *value);
+double daypack_degrees(double raw, double per_degree);
+void daypack_sense_linux(const daypack_platform *platform, const char *root, daypack_sensed *sensed);
+
+/* belief.c */
+/* Read, and make what is believed of it. */
+void daypack_sense(daypack_engine *engine, double at_s);
+void daypack_believe(daypack_governor *governor, const daypack_sensed *sensed, double at_s);
+/* The job has drawn so much since the last time. */
+void daypack_heat(daypack_governor *governor, double watts, double seconds);
+
+/* commands.c */
+DAYPACK_MUST_CHECK daypack_code daypack_start_commands(daypack_engine *engine);
+DAYPACK_MUST_CHECK daypack_code daypack_obey_commands(daypack_engine *engine);
+bool daypack_stopped_by_command(void);
+
 /* executor.c */
 DAYPACK_MUST_CHECK daypack_code daypack_run_setup(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_run_steps(daypack_engine *engine);
@@ -430,6 +484,19 @@ DAYPACK_MUST_CHECK daypack_code daypack_report_evaluated(daypack_engine *engine,
 DAYPACK_MUST_CHECK daypack_code daypack_report_verified(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uint32_t count);
 DAYPACK_MUST_CHECK daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes);
+/* Parts of a line of their own for other files: text, a quoted string, its end. */
+void daypack_line(const char *format, ...) DAYPACK_PRINTF(1, 2);
+void daypack_line_text(const char *text);
+DAYPACK_MUST_CHECK daypack_code daypack_line_send(daypack_engine *engine);
+
+/* report_governor.c */
+DAYPACK_MUST_CHECK daypack_code daypack_report_decision(daypack_engine *engine, double at_s);
+DAYPACK_MUST_CHECK daypack_code daypack_report_note(daypack_engine *engine, const char *text);
+DAYPACK_MUST_CHECK daypack_code daypack_report_refused(daypack_engine *engine, const daypack_command *command,
+                                                       const char *why);
+DAYPACK_MUST_CHECK daypack_code daypack_report_done(daypack_engine *engine, const daypack_command *command,
+                                                    const char *name);
+DAYPACK_MUST_CHECK daypack_code daypack_report_status(daypack_engine *engine, const daypack_command *command);
 void daypack_report_error(const daypack_platform *platform, const daypack_error *error);
 
 #endif

@@ -153,6 +153,10 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
     if (plan >= 0) engine->listed_plans |= 1u << plan;
     if (strcmp(listed.name, "data.bin") == 0) engine->data_listed = true;
     if (strcmp(listed.name, "eval.bin") == 0) engine->evaluation_listed = true;
+    if (strcmp(listed.name, "policy.bin") == 0) {
+      engine->policy_listed = true;
+      engine->policy_bytes = listed.size_bytes;
+    }
     if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
     engine->listed_files++;
     previous = listed;

@@ -6,7 +6,8 @@
 #define USAGE                                                                                                   \
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
   "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] " \
-  "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]]"
+  "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]] " \
+  "[--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS]"
 
 enum { MOST_CHOICES = 1000 };
 
@@ -45,6 +46,20 @@ static daypack_code parse_order(daypack_error *error, const char *text, uint32_t
                       DAYPACK_ORDER_NAMES[1], DAYPACK_ORDER_NAMES[2], DAYPACK_ORDER_NAMES[3], text);
 }
 
+/* Seconds east of Greenwich, as `date +%z` has them. */
+static daypack_code parse_offset(daypack_options *options, daypack_error *error, const char *text) {
+  const int32_t most_s = 86400;
+  bool negative = *text == '-';
+  uint64_t value = 0;
+  const char *digits = text + (negative ? 1 : 0);
+  bool zero = strcmp(digits, "0") == 0;
+  if (!zero && parse_count(error, "--utc-offset", digits, (uint64_t)most_s, &value) != DAYPACK_OK)
+    return daypack_fail(error, DAYPACK_BAD_INPUT, "--utc-offset: expected seconds from -%d to %d, found '%s'", most_s,
+                        most_s, text);
+  options->utc_offset_s = negative ? -(int32_t)value : (int32_t)value;
+  return DAYPACK_OK;
+}
+
 static daypack_code parse_valued(daypack_options *options, daypack_error *error, const char *name,
                                  char *value) {
   uint64_t count = 0;
@@ -61,6 +76,10 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     return parse_signer(options, error, value);
   } else if (strcmp(name, "--choices") == 0) {
     return parse_count(error, name, value, MOST_CHOICES, &options->choices);
+  } else if (strcmp(name, "--sensors") == 0) {
+    options->sensors = value;
+  } else if (strcmp(name, "--utc-offset") == 0) {
+    return parse_offset(options, error, value);
   } else if (strcmp(name, "--steps") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->steps);
   } else if (strcmp(name, "--order") == 0) {
@@ -84,7 +103,7 @@ static bool takes_value(const char *name) {
          strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0 ||
          strcmp(name, "--require-signature") == 0 ||
          strcmp(name, "--order") == 0 || strcmp(name, "--memory") == 0 || strcmp(name, "--squeeze") == 0 ||
-         strcmp(name, "--relax") == 0 || strcmp(name, "--choices") == 0;
+         strcmp(name, "--relax") == 0 || strcmp(name, "--choices") == 0 || strcmp(name, "--sensors") == 0 || strcmp(name, "--utc-offset") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */
@@ -101,6 +120,7 @@ static daypack_code trim_bundle(daypack_options *options, daypack_error *error, 
 }
 
 daypack_code daypack_parse_options(daypack_options *options, daypack_error *error, int count, char **arguments) {
+  options->sensors = "";
   for (int position = 1; position < count; position++) {
     const char *name = arguments[position];
     if (strcmp(name, "--fresh") == 0) {
@@ -117,6 +137,10 @@ daypack_code daypack_parse_options(daypack_options *options, daypack_error *erro
       options->rotate = true;
     } else if (strcmp(name, "--evaluate") == 0) {
       options->evaluate = true;
+    } else if (strcmp(name, "--commands") == 0) {
+      options->commands = true;
+    } else if (strcmp(name, "--decisions") == 0) {
+      options->decisions = true;
     } else if (!takes_value(name)) {
       return daypack_fail(error, DAYPACK_BAD_INPUT, "unknown argument '%s'; " USAGE, name);
     } else if (position + 1 == count) {

@@ -2,13 +2,16 @@
  * system calls. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -20,18 +23,48 @@
 #include "sandbox_linux.h"
 
 static _Atomic(bool) stop;
+static int wakened = -1; /* an eventfd: what is written to it ends a sleep */
+static cpu_set_t allowed_at_start;
 
-static void request_stop(int signal_number) {
-  (void)signal_number;
+/* A signal handler calls it too. */
+static void wake(void) {
+  const uint64_t one = 1;
+  ssize_t done = wakened < 0 ? 0 : write(wakened, &one, sizeof one);
+  (void)done; /* full: it is awake already */
+}
+
+static void request_stop(void) {
   atomic_store(&stop, true);
+  wake();
+}
+
+static void on_signal(int signal_number) {
+  (void)signal_number;
+  int before = errno;
+  request_stop();
+  errno = before;
 }
 
 static bool stop_requested(void) { return atomic_load_explicit(&stop, memory_order_relaxed); }
 
-static uint64_t now_ns(void) {
-  struct timespec time;
-  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+static uint64_t clock_ns(clockid_t clock) {
+  struct timespec time = {0, 0};
+  (void)clock_gettime(clock, &time);
   return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+static uint64_t boot_ns(void) { return clock_ns(CLOCK_BOOTTIME); }
+static uint64_t wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
+
+/* Rounded up to milliseconds. */
+static void sleep_ns(uint64_t time_ns) {
+  struct pollfd awaited = {wakened, POLLIN, 0};
+  const uint64_t most_ms = 3600000;
+  uint64_t time_ms = time_ns / 1000000 + (time_ns % 1000000 != 0);
+  int found = poll(&awaited, 1, (int)(time_ms < most_ms ? time_ms : most_ms));
+  uint64_t times;
+  if (found > 0 && read(wakened, &times, sizeof times) < 0) return; /* another one took it */
 }
 
 static uint32_t cpu_count(void) {
@@ -180,11 +213,65 @@ static int start_thread(void *(*run)(void *), void *context, size_t stack_bytes)
 #define SANITIZED 0
 #endif
 
+/* Of the calling thread: its processors, and how much of them the kernel's governor should think it uses. Lowering
+ * one's own clamp needs no privilege where the kernel has it (Documentation/scheduler/sched-util-clamp.rst). */
+static int place(const daypack_placement *wanted) {
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+    uint32_t util_min, util_max;
+  } attributes = {.size = 56, .flags = 0x08 | 0x10 | 0x40, .util_max = wanted->clamp}; /* keep all but util_max */
+  cpu_set_t cpus = allowed_at_start;
+  if (wanted->cpus != 0) {
+    CPU_ZERO(&cpus);
+    for (int cpu = 0; cpu < 64; cpu++)
+      if ((wanted->cpus >> cpu & 1) != 0 && CPU_ISSET(cpu, &allowed_at_start)) CPU_SET(cpu, &cpus);
+    if (CPU_COUNT(&cpus) == 0) cpus = allowed_at_start;
+  }
+  (void)sched_setaffinity(0, sizeof cpus, &cpus);
+  return result_of((int)syscall(SYS_sched_setattr, 0, &attributes, 0));
+}
+
+static int64_t read_input(void *data, size_t size_bytes) {
+  ssize_t count;
+  do {
+    count = read(STDIN_FILENO, data, size_bytes);
+  } while (count < 0 && errno == EINTR);
+  return count < 0 ? -errno : count;
+}
+
+static int list(const char *path, void (*each)(void *context, const char *name), void *context) {
+  union {
+    char bytes[2048];
+    struct dirent aligned;
+  } buffer;
+  int directory = open_directory(path);
+  if (directory < 0) return directory;
+  long size;
+  while ((size = syscall(SYS_getdents64, directory, buffer.bytes, sizeof buffer.bytes)) > 0)
+    for (long offset = 0; offset < size;) {
+      const struct dirent *entry = (const void *)(buffer.bytes + offset);
+      if (entry->d_name[0] != '.') each(context, entry->d_name);
+      offset += entry->d_reclen;
+    }
+  int result = size < 0 ? -errno : 0;
+  (void)close(directory);
+  return result;
+}
+
 static const daypack_platform platform = {
     .now_ns = now_ns,
+    .boot_ns = boot_ns,
+    .wall_ns = wall_ns,
+    .sleep_ns = sleep_ns,
+    .wake = wake,
     .cpu_count = cpu_count,
     .has_feature = daypack_cpu_has_feature,
     .stop_requested = stop_requested,
+    .request_stop = request_stop,
     .peak_rss_bytes = peak_rss_bytes,
     .rss_bytes = rss_bytes,
     .open_read = open_read,
@@ -211,10 +298,16 @@ static const daypack_platform platform = {
     .release = release,
     .confine = SANITIZED ? NULL : daypack_confine,
     .start_thread = start_thread,
+    .place = place,
+    .read_input = read_input,
+    .list = list,
 };
 
 const daypack_platform *daypack_platform_posix(void) {
-  struct sigaction action = {.sa_handler = request_stop};
+  wakened = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (sched_getaffinity(0, sizeof allowed_at_start, &allowed_at_start) != 0)
+    memset(&allowed_at_start, 0xff, sizeof allowed_at_start);
+  struct sigaction action = {.sa_handler = on_signal};
   (void)sigaction(SIGINT, &action, NULL);
   (void)sigaction(SIGTERM, &action, NULL);
   /* A closed pipe and a file size limit are then errors of write, with their messages. */

@@ -57,8 +57,8 @@ static const struct sock_filter FILTER[] = {
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0),
     END(SECCOMP_RET_KILL_PROCESS),
     LOAD(nr),
-    /* the thread pool and the pager wait for work, and are timed */
-    ALLOW(futex), ALLOW(clock_gettime), ALLOW(sched_yield),
+    /* the thread pool and the pager wait for work, and are timed; what ends a pause */
+    ALLOW(eventfd2), ALLOW(futex), ALLOW(clock_gettime), ALLOW(sched_yield),
     /* paging: weights, state, swap, and hints about them */
     ALLOW(pread64), ALLOW(pwrite64), ALLOW(fadvise64), ALLOW(sync_file_range),
     /* standard input and output; small files of /proc and /sys */

@@ -1,5 +1,7 @@
 #include "scheduler.h"
 
+#include <math.h>
+
 uint64_t daypack_cell(const daypack_policy_table *table, const double *observation, uint32_t state) {
   uint64_t cell = state;
   const double *edges = table->edges;
@@ -25,16 +27,17 @@ static int is_quiet(const daypack_limits *limits, double hour) {
   return hour >= limits->quiet_from_hour || hour < limits->quiet_to_hour;
 }
 
+/* A reading that is no number is in no order with a limit, and so forbids. */
 uint32_t daypack_limit_in_force(const daypack_policy_table *table, const double *observation) {
   const daypack_limits *limits = &table->limits;
-  if (observation[DAYPACK_OBSERVE_MEMORY_MB] < limits->memory_mb) return DAYPACK_BY_MEMORY;
-  if (observation[DAYPACK_OBSERVE_BATTERY] < limits->reserve) return DAYPACK_BY_BATTERY;
-  if (observation[DAYPACK_OBSERVE_SKIN] >= limits->skin_celsius - limits->skin_margin_k) return DAYPACK_BY_SKIN;
+  if (!(observation[DAYPACK_OBSERVE_MEMORY_MB] >= limits->memory_mb)) return DAYPACK_BY_MEMORY;
+  if (!(observation[DAYPACK_OBSERVE_BATTERY] >= limits->reserve)) return DAYPACK_BY_BATTERY;
+  if (!(observation[DAYPACK_OBSERVE_SKIN] < limits->skin_celsius - limits->skin_margin_k)) return DAYPACK_BY_SKIN;
   if (limits->only_charging && observation[DAYPACK_OBSERVE_CHARGING] < 0.5) return DAYPACK_BY_CHARGER;
   if (limits->only_screen_off && observation[DAYPACK_OBSERVE_SCREEN] > 0.5) return DAYPACK_BY_SCREEN;
   if (is_quiet(limits, observation[DAYPACK_OBSERVE_HOUR])) return DAYPACK_BY_QUIET_HOURS;
-  if (observation[DAYPACK_OBSERVE_SPENT_J] >= limits->joules_per_day) return DAYPACK_BY_JOULES;
-  if (observation[DAYPACK_OBSERVE_WRITTEN_BYTES] >= limits->written_bytes) return DAYPACK_BY_WRITTEN;
+  if (!(observation[DAYPACK_OBSERVE_SPENT_J] < limits->joules_per_day)) return DAYPACK_BY_JOULES;
+  if (!(observation[DAYPACK_OBSERVE_WRITTEN_BYTES] < limits->written_bytes)) return DAYPACK_BY_WRITTEN;
   return DAYPACK_BY_POLICY;
 }
 
@@ -42,11 +45,58 @@ daypack_decision daypack_decide(const daypack_policy_table *table, const double 
   daypack_decision decision = {DAYPACK_PAUSE, 0, state, daypack_limit_in_force(table, observation)};
   if (decision.reason != DAYPACK_BY_POLICY) return decision;
   uint64_t cell = daypack_cell(table, observation, state);
-  uint8_t action = table->actions[cell];
+  uint32_t action = table->actions[cell], next = table->next_state[cell];
+  if (action >= table->action_count || next >= table->state_count || table->gears[action] < DAYPACK_PAUSE ||
+      table->gears[action] >= (int32_t)table->gear_count) {
+    decision.gear = table->safest_gear;
+    decision.reason = DAYPACK_BY_GARBAGE;
+    return decision;
+  }
   decision.gear = table->gears[action];
   decision.rest_ms = table->rests_ms[action];
-  decision.state = table->next_state[cell];
+  decision.state = next;
   return decision;
+}
+
+void daypack_observe(const daypack_policy_table *table, const daypack_job_terms *job, const daypack_moment *moment,
+                     const daypack_readings *readings, double seen[DAYPACK_OBSERVABLES]) {
+  int endless = isinf(job->deadline_s);
+  double left_s = fmax(job->deadline_s - moment->now_s, 0.0);
+  double free_s = daypack_free_seconds(table, moment->now_s, job->deadline_s);
+  double share = endless ? table->free_until[DAYPACK_HALF_HOURS] / DAYPACK_DAY_S : left_s > 0.0 ? free_s / left_s : 1.0;
+  seen[DAYPACK_OBSERVE_BATTERY] = readings->battery;
+  seen[DAYPACK_OBSERVE_SKIN] = readings->skin_celsius;
+  seen[DAYPACK_OBSERVE_CHARGING] = readings->charging;
+  seen[DAYPACK_OBSERVE_SCREEN] = readings->screen;
+  seen[DAYPACK_OBSERVE_DEMAND] = free_s > 0.0 ? moment->steps_left * job->fastest_s / free_s : INFINITY;
+  seen[DAYPACK_OBSERVE_TIME_LEFT] = left_s;
+  seen[DAYPACK_OBSERVE_FORECAST] = share;
+  seen[DAYPACK_OBSERVE_WORK_LEFT] = moment->steps_left / job->steps;
+  seen[DAYPACK_OBSERVE_AMBIENT] = readings->ambient_celsius;
+  seen[DAYPACK_OBSERVE_HOUR] = moment->day_s / 3600.0;
+  seen[DAYPACK_OBSERVE_SPENT_J] = moment->spent_j;
+  seen[DAYPACK_OBSERVE_WRITTEN_BYTES] = moment->written_bytes;
+  seen[DAYPACK_OBSERVE_MEMORY_MB] = readings->memory_mb;
+}
+
+int daypack_consult(const daypack_policy_table *table, const daypack_job_terms *job, double now_s,
+                    const double *observation, daypack_consultation *last) {
+  uint64_t cell = daypack_cell(table, observation, 0);
+  uint32_t limit = daypack_limit_in_force(table, observation);
+  int due = job->period_s > 0.0 && now_s - last->asked_s >= job->period_s;
+  if (last->asked && cell == last->cell && limit == last->limit && !due) return 0;
+  last->decided_cell = daypack_cell(table, observation, last->decision.state);
+  last->decision = daypack_decide(table, observation, last->decision.state);
+  last->asked = 1;
+  last->asked_s = now_s;
+  last->cell = cell;
+  last->limit = limit;
+  return 1;
+}
+
+double daypack_drawn_j(double watts, double voltage_v, double resistance_ohm, double seconds) {
+  double ampere = voltage_v > 0.0 ? watts / voltage_v : 0.0;
+  return (watts + resistance_ohm * ampere * ampere) * seconds;
 }
 
 static double free_since_first_midnight(const daypack_policy_table *table, double at_s) {
@@ -60,6 +110,7 @@ static double free_since_first_midnight(const daypack_policy_table *table, doubl
 
 double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s) {
   if (to_s <= from_s) return 0.0;
+  if (isinf(to_s)) return INFINITY;
   double all_s = to_s - from_s;
   double habit_s = free_since_first_midnight(table, to_s) - free_since_first_midnight(table, from_s);
   return habit_s + (all_s - habit_s) * DAYPACK_PERSIST_S / (DAYPACK_PERSIST_S + all_s);

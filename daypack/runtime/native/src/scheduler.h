@@ -1,6 +1,6 @@
 /* The scheduler's decision: a policy's table, looked up under the limits of its spec.
  *
- * Pure: no clock, no sensor, no allocation; who calls feeds an observation. The engine and the simulator are
+ * Pure: no clock, no sensor, no allocation; who calls feeds readings and the time. The engine and the simulator are
  * linked with this same file, so what was simulated is what runs. Temperatures are °C, times are seconds, energy
  * is joules; shares are from 0 to 1. */
 #ifndef DAYPACK_SCHEDULER_H
@@ -31,7 +31,7 @@ enum { DAYPACK_HALF_HOURS = 48, DAYPACK_PAUSE = -1 };
 /* How long, on average, what is free now stays so whatever habits say (assumed; see docs/adr/0027). */
 #define DAYPACK_PERSIST_S 1800.0
 
-/* Why nothing runs; 0 is the policy's own word. */
+/* Why nothing runs, or not what the policy says; 0 is the policy's own word. */
 enum {
   DAYPACK_BY_POLICY,
   DAYPACK_BY_BATTERY,
@@ -42,6 +42,7 @@ enum {
   DAYPACK_BY_WRITTEN,
   DAYPACK_BY_SCREEN,
   DAYPACK_BY_MEMORY,
+  DAYPACK_BY_GARBAGE, /* the table names what there is not: the safest gear runs */
   DAYPACK_REASONS
 };
 
@@ -64,6 +65,9 @@ typedef struct {
 typedef struct {
   uint32_t dimension_count;
   uint32_t state_count;
+  uint32_t action_count;
+  uint32_t gear_count;
+  int32_t safest_gear;       /* runs where the table holds garbage */
   const uint32_t *observables;
   const uint32_t *bin_counts;
   const double *edges;       /* of all dimensions, one after the other */
@@ -81,6 +85,55 @@ typedef struct {
   uint32_t state;
   uint32_t reason;
 } daypack_decision;
+
+/* What the device says of itself. */
+typedef struct {
+  double battery;  /* charge left, share of capacity; 1 without a battery */
+  double skin_celsius;
+  double ambient_celsius;
+  double memory_mb;
+  uint32_t charging;
+  uint32_t screen;
+} daypack_readings;
+
+/* What the whole job is; times since a midnight, as `now_s` below. */
+typedef struct {
+  double steps;
+  double fastest_s;  /* a step in the fastest gear */
+  double deadline_s; /* infinite: none, so nothing is demanded */
+  double period_s;   /* the policy is also asked after this long; 0: never */
+} daypack_job_terms;
+
+/* How far it is, and when. */
+typedef struct {
+  double now_s;
+  double day_s; /* since the last midnight, by the owner's clock */
+  double steps_left;
+  double spent_j; /* since that midnight */
+  double written_bytes;
+} daypack_moment;
+
+/* What was decided last. All zero: nothing yet. */
+typedef struct {
+  daypack_decision decision;
+  double asked_s;
+  uint64_t cell;         /* of the observation alone */
+  uint64_t decided_cell; /* that was looked up, state included */
+  uint32_t limit;
+  uint32_t asked;
+} daypack_consultation;
+
+/* The observation: one number for each of DAYPACK_OBSERVE_... */
+void daypack_observe(const daypack_policy_table *table, const daypack_job_terms *job, const daypack_moment *moment,
+                     const daypack_readings *readings, double seen[DAYPACK_OBSERVABLES]);
+
+/* Decide anew where the observation is another one, or a period is over; returns whether it did. */
+int daypack_consult(const daypack_policy_table *table, const daypack_job_terms *job, double now_s,
+                    const double *observation, daypack_consultation *last);
+
+/* Joules that a load of `watts` adds to what a battery gives in `seconds`: its own, and those lost in the battery's
+ * resistance. Modelled: what else the battery gives is not known. */
+double daypack_drawn_j(double watts, double voltage_v, double resistance_ohm, double seconds);
 
 /* The cell of an observation in a state. */
 uint64_t daypack_cell(const daypack_policy_table *table, const double *observation, uint32_t state);

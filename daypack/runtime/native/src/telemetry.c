@@ -17,13 +17,17 @@ static int flush(const daypack_platform *platform) {
   return result;
 }
 
+static void append_values(const char *format, va_list values) {
+  int count = vsnprintf(line + length, sizeof line - length, format, values);
+  if (count > 0) length += (size_t)count;
+  if (length >= sizeof line) length = sizeof line - 1;
+}
+
 DAYPACK_PRINTF(1, 2) static void append(const char *format, ...) {
   va_list values;
   va_start(values, format);
-  int count = vsnprintf(line + length, sizeof line - length, format, values);
+  append_values(format, values);
   va_end(values);
-  if (count > 0) length += (size_t)count;
-  if (length >= sizeof line) length = sizeof line - 1;
 }
 
 /* Bytes of the UTF-8 character at `text`, 0 if there is none. */
@@ -60,6 +64,16 @@ static daypack_code send(daypack_engine *engine) {
                         strerror(-result));
   return DAYPACK_OK;
 }
+
+void daypack_line(const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  append_values(format, values);
+  va_end(values);
+}
+
+void daypack_line_text(const char *text) { append_string(text); }
+daypack_code daypack_line_send(daypack_engine *engine) { return send(engine); }
 
 static const char *cpu_name(void) {
 #if defined(__x86_64__)
@@ -110,10 +124,11 @@ daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float lo
                                  uint64_t elapsed_ns) {
   unsigned long long tokens = weight >= 0.0F && weight < 1e18F ? (unsigned long long)weight : 0;
   append("{\"event\":\"step\",\"step\":%u,\"loss\":%.9g,\"seconds\":%.9f,\"tokens\":%llu,\"peak_rss_bytes\":%llu,"
-         "\"save_seconds\":%.9f,\"read_bytes\":%llu,\"weights_read_bytes\":%llu,\"written_bytes\":%llu,"
+         "\"save_seconds\":%.9f,\"paused_seconds\":%.9f,\"read_bytes\":%llu,\"weights_read_bytes\":%llu,\"written_bytes\":%llu,"
          "\"source\":\"measured\"}",
          step, (double)loss, (double)elapsed_ns / 1e9, tokens,
          (unsigned long long)engine->platform->peak_rss_bytes(), (double)engine->save_ns / 1e9,
+         (double)engine->governor->paused_ns / 1e9,
          (unsigned long long)engine->read_bytes, (unsigned long long)engine->weights_read_bytes,
          (unsigned long long)engine->written_bytes);
   return send(engine);

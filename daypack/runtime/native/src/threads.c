@@ -11,14 +11,15 @@
 
 #include "internal.h"
 
-enum { SPINS = 4000, CHUNKS_PER_THREAD = 8, MAX_CHUNK = 64 };
+enum { SPINS = 4000, CHUNKS_PER_THREAD = 8, MAX_CHUNK = 16 };
 #define CLOSED UINT32_MAX /* no phase has as many tiles */
 
 struct daypack_pool {
   _Alignas(64) _Atomic(uint64_t) ticket;
   _Alignas(64) _Atomic(uint64_t) done;
   _Alignas(64) const daypack_platform *platform;
-  uint32_t threads;
+  uint32_t threads;          /* that were started, the caller among them */
+  _Atomic(uint32_t) active;  /* that compute; the others sleep */
   uint8_t *scratch;
   uint64_t scratch_stride_bytes;
 
@@ -31,17 +32,24 @@ struct daypack_pool {
   pthread_mutex_t mutex;
   pthread_cond_t work;     /* workers wait for the next generation */
   pthread_cond_t finished; /* the caller waits for the last tiles */
+  pthread_cond_t enabled;  /* inactive workers wait to be active */
   _Atomic(uint32_t) sleepers;
   _Atomic(bool) caller_sleeps;
+
+  _Atomic(uint32_t) placing; /* counts changes of `places`, which the mutex guards */
+  daypack_placement places[DAYPACK_MAX_THREADS];
+  _Atomic(bool) clocks_refused;
 };
 
 typedef struct {
   daypack_pool *pool;
   uint32_t index;
+  uint32_t placed; /* the last change that it followed */
 } worker;
 
 static daypack_pool the_pool = {
-    .mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER};
+    .mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER,
+    .enabled = PTHREAD_COND_INITIALIZER};
 static worker workers[DAYPACK_MAX_THREADS];
 
 static uint32_t generation_of(uint64_t ticket) { return (uint32_t)(ticket >> 32); }
@@ -57,7 +65,7 @@ static void relax(void) {
 
 /* The share of the rest that still leaves every thread several claims, so that slow cores do not hold up the end. */
 static uint32_t chunk_of(const daypack_pool *pool, uint32_t rest) {
-  uint32_t chunk = rest / (CHUNKS_PER_THREAD * pool->threads);
+  uint32_t chunk = rest / (CHUNKS_PER_THREAD * atomic_load_explicit(&pool->active, memory_order_relaxed));
   if (chunk < 1) return 1;
   return chunk < MAX_CHUNK ? chunk : MAX_CHUNK;
 }
@@ -103,11 +111,34 @@ static uint32_t wait_for_work(daypack_pool *pool, uint32_t seen) {
   return generation_of(atomic_load(&pool->ticket));
 }
 
+/* Move the calling thread to where it belongs, if that has changed. */
+static void follow(daypack_pool *pool, uint32_t index, uint32_t *placed) {
+  uint32_t change = atomic_load_explicit(&pool->placing, memory_order_relaxed);
+  if (change == *placed) return;
+  (void)pthread_mutex_lock(&pool->mutex);
+  daypack_placement place = pool->places[index];
+  *placed = atomic_load(&pool->placing);
+  (void)pthread_mutex_unlock(&pool->mutex);
+  if (pool->platform->place(&place) < 0) atomic_store(&pool->clocks_refused, true);
+}
+
+static bool is_active(daypack_pool *pool, const worker *self) { return self->index < atomic_load(&pool->active); }
+
+static void wait_to_be_active(daypack_pool *pool, const worker *self) {
+  (void)pthread_mutex_lock(&pool->mutex);
+  while (!is_active(pool, self)) (void)pthread_cond_wait(&pool->enabled, &pool->mutex);
+  (void)pthread_mutex_unlock(&pool->mutex);
+}
+
 static void *work(void *context) {
-  const worker *self = context;
+  worker *self = context;
+  daypack_pool *pool = self->pool;
   for (uint32_t seen = 0;;) {
-    seen = wait_for_work(self->pool, seen);
-    take_tiles(self->pool, seen, self->index);
+    if (!is_active(pool, self)) wait_to_be_active(pool, self);
+    seen = wait_for_work(pool, seen);
+    if (!is_active(pool, self)) continue;
+    follow(pool, self->index, &self->placed);
+    take_tiles(pool, seen, self->index);
   }
   return NULL;
 }
@@ -165,7 +196,7 @@ static bool run_alone(daypack_pool *pool, const daypack_linked_phase *phase, voi
 }
 
 bool daypack_run_phase(daypack_pool *pool, const daypack_linked_phase *phase, void *const *arguments) {
-  if (pool->threads == 1 || phase->tiles <= 1) return run_alone(pool, phase, arguments);
+  if (atomic_load_explicit(&pool->active, memory_order_relaxed) == 1 || phase->tiles <= 1) return run_alone(pool, phase, arguments);
   uint32_t tiles = (uint32_t)phase->tiles;
   uint32_t generation = generation_of(atomic_load(&pool->ticket)) + 2;
   publish(pool, phase, arguments, generation);
@@ -179,14 +210,29 @@ daypack_code daypack_start_pool(daypack_engine *engine) {
   daypack_pool *pool = &the_pool;
   pool->platform = engine->platform;
   pool->threads = engine->threads;
+  atomic_store(&pool->active, engine->threads);
   pool->scratch = engine->scratch;
   pool->scratch_stride_bytes = engine->scratch_stride_bytes;
   engine->pool = pool;
   for (uint32_t index = 1; index < engine->threads; index++) {
-    workers[index] = (worker){pool, index};
+    workers[index] = (worker){pool, index, 0};
     if (engine->platform->start_thread(work, &workers[index], DAYPACK_STACK_BYTES) < 0)
       return daypack_fail(&engine->error, DAYPACK_MISSING, "threads: expected %u threads, the system gave %u; use fewer",
                           engine->threads, index);
   }
   return DAYPACK_OK;
 }
+
+/* No phase is under way: the caller is who runs them. */
+bool daypack_place_pool(daypack_pool *pool, const daypack_placement *places, uint32_t threads) {
+  (void)pthread_mutex_lock(&pool->mutex);
+  for (uint32_t index = 0; index < threads; index++) pool->places[index] = places[index];
+  (void)atomic_fetch_add(&pool->placing, 1);
+  atomic_store(&pool->active, threads);
+  (void)pthread_cond_broadcast(&pool->enabled);
+  (void)pthread_mutex_unlock(&pool->mutex);
+  follow(pool, 0, &workers[0].placed);
+  return !atomic_load(&pool->clocks_refused);
+}
+
+uint32_t daypack_pool_threads(const daypack_pool *pool) { return atomic_load(&((daypack_pool *)(uintptr_t)pool)->active); }
