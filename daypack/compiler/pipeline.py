@@ -91,6 +91,9 @@ class Compiled:
     plans: tuple[Mapping[str, Any], ...]
 
 
+NO_ROOM_FOR_EVALUATION = "the training fits this memory only without the kernels of an evaluation"
+
+
 def _quiet(stage: str, fraction: float) -> None:
     """Progress that nobody asked for."""
 
@@ -212,12 +215,21 @@ def plan_steps(
     Raises:
         BudgetInfeasible: no plan fits.
     """
-    draft = cheapest(
-        candidates, lambda step: feasible(plan_step(step, profile, options, on_stage), profile, options)
-    )
+    draft = cheapest(candidates, lambda step: _feasible_step(step, profile, options, on_stage))
     planned = replace(polished(draft, profile, options), evaluation=draft.evaluation)
     write_problem(planned.projection, options)  # over that of a candidate that was refused
     return planned
+
+
+def _feasible_step(step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None) -> Planned:
+    """A plan that fits; without the evaluation where only its kernels are too much beside the training."""
+    try:
+        return feasible(plan_step(step, profile, options, on_stage), profile, options)
+    except BudgetInfeasible:
+        if step.score is None:
+            raise
+    alone = plan_step(replace(step, score=None), profile, options, on_stage)
+    return replace(feasible(alone, profile, options), evaluation=NO_ROOM_FOR_EVALUATION)
 
 
 def compile_step(

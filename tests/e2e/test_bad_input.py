@@ -22,6 +22,7 @@ from daypack.devices import load_profile
 from daypack.models.registry import by_name
 from daypack.runtime.bundle import write_manifest
 from daypack.runtime.cpu_features import X86_64
+from daypack.runtime.data_file import HEADER
 
 CONFIG: dict[str, Any] = {
     "model_type": "gpt2",
@@ -221,7 +222,9 @@ def test_a_token_id_outside_the_vocabulary_in_prepared_data(
 ) -> None:
     """The engine looks at every id that it reads, whoever prepared it."""
     raw = bytearray((bundle / "data.bin").read_bytes())
-    raw[64 + 4 * 3 : 64 + 4 * 4] = np.int32(300).tobytes()
+    size_bytes = int(np.frombuffer(raw, HEADER, 1)["example_bytes"][0])
+    for example in range(HEADER.itemsize, len(raw), size_bytes):  # one of them comes first
+        raw[example + 4 * 3 : example + 4 * 4] = np.int32(300).tobytes()
     (tmp_path / "data.bin").write_bytes(raw)
     message = daypack.refuses(
         2, "run", bundle, "--data", tmp_path / "data.bin", "--steps", 1, saying="expected a value"
@@ -245,6 +248,7 @@ FILES = (
     "bundle.json",
     "data.bin",
     "engine",
+    "eval.bin",
     "plan.bin",
     "schedule.json",
     "state.safetensors",
