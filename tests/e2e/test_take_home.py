@@ -23,7 +23,8 @@ from daypack.models.sources import RandomSource
 from daypack.models.structure import structure_of
 from daypack.models.task import build_task
 from daypack.models.write_checkpoint import write_checkpoint
-from daypack.runtime.bundle import write_manifest
+from daypack.runtime.bundle import read_bundle_plan, write_manifest
+from daypack.runtime.state_file import write_state
 from daypack.spec import TrainSpec, check_spec
 
 VOCABULARY = 301
@@ -229,11 +230,14 @@ def test_what_cannot_be_taken_home(trained: Callable[[str], Path], tmp_path: Pat
 
 def test_a_diverged_training_is_not_taken_home(trained: Callable[[str], Path], tmp_path: Path) -> None:
     bundle = trained("gpt2")
-    header, raw = (bundle / "state.safetensors").read_bytes(), bytearray()
-    begin = 8 + int.from_bytes(header[:8], "little")
-    raw += header[:begin] + np.full((len(header) - begin) // 4, np.nan, np.float32).tobytes()
     (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "state.safetensors").write_bytes(raw)
+    plan = read_bundle_plan(bundle)
+    arrays = load_file(bundle / "state.safetensors")
+    spoiled = {
+        name: np.full_like(array, np.nan) if array.dtype == np.float32 else array
+        for name, array in arrays.items()
+    }
+    write_state(tmp_path / "s" / "state.safetensors", plan.state, spoiled, lambda _: plan.state_id)
     with pytest.raises(SpecError, match="values that are not finite.*or its training diverged"):
         api.export_adapter(bundle, out=tmp_path / "new", state=tmp_path / "s")
     assert not (tmp_path / "new").exists()

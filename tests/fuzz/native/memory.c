@@ -136,6 +136,7 @@ daypack_engine *fuzz_begin(void) {
   engine.platform = &platform;
   engine.options.bundle = bundle;
   engine.options.state = "state";
+  memcpy(engine.state_directory_path, "state", sizeof "state");
   engine.listed_plans = 1;
 #if DAYPACK_FUZZ_GOVERNED
   engine.governor = daypack_new_governor();

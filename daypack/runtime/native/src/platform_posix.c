@@ -227,7 +227,7 @@ static int place(const daypack_placement *wanted) {
   cpu_set_t cpus = allowed_at_start;
   if (wanted->cpus != 0) {
     CPU_ZERO(&cpus);
-    for (int cpu = 0; cpu < 64; cpu++)
+    for (size_t cpu = 0; cpu < 64; cpu++)
       if ((wanted->cpus >> cpu & 1) != 0 && CPU_ISSET(cpu, &allowed_at_start)) CPU_SET(cpu, &cpus);
     if (CPU_COUNT(&cpus) == 0) cpus = allowed_at_start;
   }
