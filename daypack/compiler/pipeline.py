@@ -180,12 +180,24 @@ def problem_of_step(
 def plan_step(
     step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None = None
 ) -> Planned:
-    """Trace to layout. Raises BudgetInfeasible where the budget is too small."""
+    """Trace to layout, without the evaluation where only its kernels are too much beside the training.
+
+    Raises BudgetInfeasible where a budget is too small.
+    """
     tell = on_stage or _quiet
     window, table = assemble_step(step, profile, options.means, tell, options.tuning)
     tell("plan", 0.3)
+    kernels = len(table.kernels)
     evaluation = _evaluation(step, table, profile, options)
-    return replace(plan_window(step, window, table, profile, options), evaluation=evaluation)
+    try:
+        planned = plan_window(step, window, table, profile, options)
+        return replace(feasible(planned, profile, options), evaluation=evaluation)
+    except BudgetInfeasible:
+        if not isinstance(evaluation, Planned):
+            raise
+    table.forget(kernels)
+    planned = plan_window(step, window, table, profile, options)
+    return replace(feasible(planned, profile, options), evaluation=NO_ROOM_FOR_EVALUATION)
 
 
 def _evaluation(
@@ -215,21 +227,10 @@ def plan_steps(
     Raises:
         BudgetInfeasible: no plan fits.
     """
-    draft = cheapest(candidates, lambda step: _feasible_step(step, profile, options, on_stage))
+    draft = cheapest(candidates, lambda step: plan_step(step, profile, options, on_stage))
     planned = replace(polished(draft, profile, options), evaluation=draft.evaluation)
     write_problem(planned.projection, options)  # over that of a candidate that was refused
     return planned
-
-
-def _feasible_step(step: TrainStep, profile: Profile, options: Options, on_stage: OnStage | None) -> Planned:
-    """A plan that fits; without the evaluation where only its kernels are too much beside the training."""
-    try:
-        return feasible(plan_step(step, profile, options, on_stage), profile, options)
-    except BudgetInfeasible:
-        if step.score is None:
-            raise
-    alone = plan_step(replace(step, score=None), profile, options, on_stage)
-    return replace(feasible(alone, profile, options), evaluation=NO_ROOM_FOR_EVALUATION)
 
 
 def compile_step(
