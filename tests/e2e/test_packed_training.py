@@ -17,6 +17,7 @@ from parity.engine import run_engine, state_file
 from parity.reference import QUICK_COMPILE, Reference, batches_of
 
 from daypack import api
+from daypack.api.saved import steps_done
 from daypack.errors import SpecError
 from daypack.spec import TrainSpec, check_spec
 
@@ -111,7 +112,7 @@ def test_a_kill_in_the_middle_of_an_epoch_changes_no_bit(
         next(line for line in process.stdout if '"event":"step"' in line)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-    saved = api._steps_done(state_file(bundle, state))  # pyright: ignore[reportPrivateUsage]
+    saved = steps_done(state_file(bundle, state))
     whole = max(STEPS, saved + 2)
     run_engine(bundle, whole, state=tmp_path / "whole")
     run_engine(bundle, whole - saved, state=state, fresh=False)
