@@ -21,12 +21,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from parity.budgets import with_memory
 from parity.contenders import Contender, Engine, Times, in_turns, jax_worker, torch_worker
 from parity.figures import Figure, keep, table
 from parity.specs import FULL, GPT2_124M, LORA, LORA_QV, QWEN25_05B, training, write_ids
 from parity.workspace import Workspace
 
-from daypack.spec import TrainSpec
+from daypack.spec import TrainSpec, parse_size
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -42,6 +43,8 @@ class Case:
     vocabulary: int
     time_limit: float = 1.0
     memory_limit: float | None = None
+    tight: str | None = None
+    """A memory budget, where the same step under one is another contender."""
 
     def spec(self, work: Workspace, layers: int | None) -> TrainSpec:
         ids = work.folder / f"ids-{self.vocabulary}.jsonl"
@@ -60,16 +63,20 @@ CASES: dict[str, Case] = {
         "num_hidden_layers",
         151936,
         memory_limit=0.5,
+        tight="1850MB",
     ),
 }
 
 
-def measure(work: Workspace, spec: TrainSpec, rounds: int, steps: int) -> list[Times]:
-    """All contenders in turns on one step."""
+def measure(work: Workspace, spec: TrainSpec, tight: str | None, rounds: int, steps: int) -> list[Times]:
+    """All contenders in turns on one step; the last is ours within a budget, if there is one."""
     built = work.build(spec)
     contenders: list[Contender] = [Engine(built.bundle), jax_worker(built.bundle, spec)]
     if all(importlib.util.find_spec(package) for package in ("torch", "transformers", "peft")):
         contenders.append(torch_worker(spec, len(os.sched_getaffinity(0))))
+    if tight is not None:
+        bound = work.build(with_memory(spec, parse_size(tight)))
+        contenders.append(Engine(bound.bundle, name=f"daypack within {tight}"))
     return in_turns(contenders, rounds, steps)
 
 
@@ -80,6 +87,7 @@ def figures_of(name: str, case: Case, times: list[Times]) -> list[Figure]:
         figures.append(Figure(name, f"{entry.name}: step, median of {len(entry.seconds)}", entry.median, "s"))
         figures.append(Figure(name, f"{entry.name}: VmHWM of the steps", entry.peak_rss_bytes, "bytes"))
     ours, *peers = times
+    bound = peers.pop() if case.tight else None
     faster = min(peers, key=lambda entry: entry.median)
     smaller = min(peers, key=lambda entry: entry.peak_rss_bytes)
     ratio = ours.median / faster.median
@@ -90,6 +98,13 @@ def figures_of(name: str, case: Case, times: list[Times]) -> list[Figure]:
     figures.append(
         Figure(name, f"ours / {smaller.name}, the smaller peer: memory", ratio, "ratio", case.memory_limit)
     )
+    if bound is not None:
+        ratio = bound.median / faster.median
+        figures.append(Figure(name, f"{bound.name} / {faster.name}: time", ratio, "ratio", case.time_limit))
+        ratio = bound.peak_rss_bytes / smaller.peak_rss_bytes
+        figures.append(
+            Figure(name, f"{bound.name} / {smaller.name}: memory", ratio, "ratio", case.memory_limit)
+        )
     return figures
 
 
@@ -106,7 +121,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="daypack-bench-") as folder:
         work = Workspace(Path(folder), given.layers or 12, given.steps)
         for name in given.cases or CASES:
-            times = measure(work, CASES[name].spec(work, given.layers), given.rounds, given.steps)
+            times = measure(
+                work, CASES[name].spec(work, given.layers), CASES[name].tight, given.rounds, given.steps
+            )
             details[name] = [asdict(entry) for entry in times]
             found = figures_of(name, CASES[name], times)
             figures += found

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from parity.budgets import run_under
+from parity.budgets import run_under, with_memory
+from parity.compare import compare
 from parity.contenders import Engine, in_turns
+from parity.engine import run_engine
 from parity.figures import Figure
-from parity.specs import GEMMA3_1B, GEMMA3_270M, LORA_QV, QWEN25_05B, training, write_ids
+from parity.reference import Reference, batches_of
+from parity.specs import FULL, GEMMA3_1B, GEMMA3_270M, LORA_QV, QWEN25_05B, training, write_ids
 from parity.workspace import Workspace
 
 Section = Callable[[Workspace, dict[str, Any]], list[Figure]]
@@ -74,8 +77,48 @@ def model_section(
     return run
 
 
+FOUR_LAYERS: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+}
+FOUR_LAYERS_BYTES = 700_000_000
+GIGABYTE = 1_000_000_000
+LOSS, CHANGE = 5e-6, 1e-3
+"""How far losses and changes of trained arrays may be from JAX's, relative."""
+
+
+def full_billion(work: Workspace, details: dict[str, Any]) -> list[Figure]:
+    """Two steps of all of Gemma 3 1B within a gigabyte, its state in float32 on flash; and four of its
+    layers, within a memory as tight, against JAX.
+    """
+    name = "gemma3-1b-full"
+    ids = work.folder / f"ids-{GEMMA_1B.vocabulary}.jsonl"
+    ids = ids if ids.exists() else write_ids(ids, GEMMA_1B.vocabulary, 20_000)
+    spec = training("gemma3", ids, GEMMA_1B.config, FULL, **LONG)
+    built, ran = run_under(work, spec, GIGABYTE, STEPS)
+    details[name] = {"within": asdict(ran), "compile": built.said}
+    four = training("gemma3", ids, {**GEMMA_1B.config, **FOUR_LAYERS}, FULL, **LONG)
+    few = with_memory(four, FOUR_LAYERS_BYTES)
+    small = work.build(few)
+    reference = Reference(few)
+    theirs = reference.run(batches_of(small.bundle, few, STEPS))
+    found = compare(reference.initial(), run_engine(small.bundle, STEPS), theirs)
+    details[name] |= {"four layers": found.as_json()}
+    print(f"{name}: {found.line()}", flush=True)
+    return [
+        Figure(name, "VmHWM", ran.peak_rss_bytes, "bytes", GIGABYTE),
+        Figure(name, "predicted peak", ran.predicted_bytes, "bytes", source="modelled"),
+        Figure(name, "step, the longer of two", max(ran.seconds), "s"),
+        Figure(name, "read from flash a step", ran.read_bytes, "bytes"),
+        Figure(name, "written to flash a step", ran.written_bytes, "bytes"),
+        Figure(name, "compile, whole process", built.used.seconds, "s"),
+        Figure(name, "compile, peak resident memory", built.used.peak_rss_bytes, "bytes"),
+        Figure(name, "four layers: loss against JAX, relative", found.worst_loss, "", LOSS),
+        Figure(name, "four layers: change against JAX, worst array", found.worst_array.relative, "", CHANGE),
+    ]
+
+
 HALF, QUARTER = {"frozen_dtype": "bfloat16"}, {"frozen_dtype": "int4", "frozen_group": 32}
-FULL: dict[str, Any] = {"method": "full"}
 FAMILIES: dict[str, Section] = {
     "gemma3-270m": model_section("gemma3-270m", GEMMA_270M, LORA_QV, 200_000_000, **HALF),
     "qwen2.5": model_section("qwen2.5", QWEN, LORA_QV, 150_000_000, **HALF),
@@ -83,4 +126,5 @@ FAMILIES: dict[str, Section] = {
     "qwen2.5-int4": model_section("qwen2.5-int4", QWEN, LORA_QV, 110_000_000, **QUARTER),
     "gemma3-1b": model_section("gemma3-1b", GEMMA_1B, LORA_QV, 300_000_000, **HALF),
     "gemma3-270m-full": model_section("gemma3-270m-full", GEMMA_270M, FULL, 400_000_000, None),
+    "gemma3-1b-full": full_billion,
 }

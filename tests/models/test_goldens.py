@@ -63,6 +63,8 @@ def compute(golden: dict[str, np.ndarray]) -> tuple[Any, Any, dict[str, Any], An
         return structure.bind(frozen | trainable)(ids), score(trainable, frozen, batch)
 
     logits, (log_likelihood, _) = jax.jit(forward, compiler_options=QUICK)(trainable)
+    if "attended" in golden:
+        logits = jnp.where(golden["attended"][..., None], logits, 0.0)
     return logits, value, gradients, log_likelihood
 
 
@@ -136,3 +138,5 @@ def test_documents_that_share_a_row_are_as_they_are_alone(name: str) -> None:
 def test_there_are_goldens_of_every_kind() -> None:
     names = {path.stem for path in GOLDENS}
     assert {"gpt2_full", "gpt2_masked", "gpt2_unscaled_untied", "gpt2_lora_projections"} <= names
+    for family in ("gpt2", "gemma3", "llama", "qwen2", "qwen3"):
+        assert [name for name in names if name.startswith(family) and "padded" in name], family

@@ -4,7 +4,8 @@
 
 needs torch, transformers and peft (the `bench` extra), and nothing of Daypack. Each file holds `config` and,
 for LoRA, `adapter` (JSON text), `ids`, `labels` (already shifted, -100 = none), `weight/NAME`, `logits`,
-`loss` (mean over labels) and `grad/NAME` of that mean for everything trained. The arithmetic is float64;
+`loss` (mean over labels) and `grad/NAME` of that mean for everything trained; where rows are padded,
+`attended` is true at their tokens, and logits are zero elsewhere. The arithmetic is float64;
 arrays are stored in float32, whose rounding (6e-8) lies far below the tolerance of the comparison (1e-5).
 """
 
@@ -31,6 +32,7 @@ class Case:
     batch: int = 3
     sequence: int = 9
     masked: bool = False
+    padded: bool = False
     adapter: dict[str, object] = field(default_factory=dict)
 
 
@@ -80,6 +82,7 @@ CASES = {
     "gpt2_unscaled_untied": Case(_gpt2(scale_attn_weights=False, tie_word_embeddings=False, n_layer=1)),
     "gpt2_lora_attention": Case(_gpt2(), masked=True, adapter=_lora(["c_attn"], 3, 6)),
     "gpt2_lora_projections": Case(_gpt2(n_inner=31), adapter=_lora(["c_attn", "c_proj"], 2, 5)),
+    "gpt2_padded": Case(_gpt2(), padded=True),
     "qwen2_tied_one_kv_head": Case(
         _decoder("qwen2", num_key_value_heads=1, tie_word_embeddings=True, **_rope())
     ),
@@ -98,6 +101,9 @@ CASES = {
         masked=True,
         adapter=_lora(_EVERYWHERE, 3, 3),
     ),
+    "qwen2_masked_padded": Case(
+        _decoder("qwen2", num_key_value_heads=1, tie_word_embeddings=True), masked=True, padded=True
+    ),
     "qwen3_tied_grouped": Case(
         _decoder("qwen3", num_attention_heads=4, num_key_value_heads=2, head_dim=6, tie_word_embeddings=True)
     ),
@@ -106,12 +112,18 @@ CASES = {
         masked=True,
         adapter=_lora(["q_proj", "v_proj"], 2, 8),
     ),
+    "qwen3_padded": Case(
+        _decoder("qwen3", num_key_value_heads=1, tie_word_embeddings=False, num_hidden_layers=1), padded=True
+    ),
     "llama_scaled_tied": Case(
         _decoder("llama", num_key_value_heads=1, tie_word_embeddings=True, **_LLAMA3), sequence=23, batch=2
     ),
     "llama_biases_untied_masked": Case(
         _decoder("llama", attention_bias=True, mlp_bias=True, tie_word_embeddings=False, num_hidden_layers=1),
         masked=True,
+    ),
+    "llama_padded": Case(
+        _decoder("llama", num_key_value_heads=1, tie_word_embeddings=False, num_hidden_layers=1), padded=True
     ),
     "llama_lora": Case(
         _decoder("llama", num_key_value_heads=3, **_LLAMA3),
@@ -132,6 +144,18 @@ CASES = {
     "gemma3_within_the_window_masked": Case(
         _decoder("gemma3_text", layer_types=["sliding_attention", "full_attention"], sliding_window=16),
         masked=True,
+    ),
+    "gemma3_beyond_the_window_padded_lora": Case(
+        _decoder(
+            "gemma3_text",
+            num_key_value_heads=1,
+            layer_types=["sliding_attention", "full_attention"],
+            sliding_window=5,
+            **_GEMMA_ROPES,
+        ),
+        sequence=13,
+        padded=True,
+        adapter=_lora(["q_proj", "v_proj"], 2, 4),
     ),
     "gemma3_lora": Case(
         _decoder(
@@ -163,9 +187,13 @@ def make(name: str, case: Case) -> dict[str, np.ndarray]:
         for path, parameter in parameters.items():
             drawn = _value(path, tuple(parameter.shape), gains_less_one, generator)
             parameter.copy_(torch.from_numpy(drawn))
-    ids, labels = _batch(case, generator)
+    ids, labels, attended = _batch(case, generator)
     unshifted = np.concatenate([np.full((case.batch, 1), NO_LABEL), labels[:, :-1]], axis=1)
-    result = model(input_ids=torch.from_numpy(ids), labels=torch.from_numpy(unshifted))
+    result = model(
+        input_ids=torch.from_numpy(ids),
+        labels=torch.from_numpy(unshifted),
+        attention_mask=torch.from_numpy(attended),
+    )
     result.loss.backward()
     arrays = {
         "config": np.array(json.dumps(case.config)),
@@ -174,7 +202,11 @@ def make(name: str, case: Case) -> dict[str, np.ndarray]:
     }
     if case.adapter:
         arrays["adapter"] = np.array(json.dumps(case.adapter))
-    arrays |= {"logits": result.logits.detach().numpy(), "loss": result.loss.detach().numpy()}
+    logits = result.logits.detach().numpy()
+    if case.padded:
+        arrays["attended"] = attended
+        logits = np.where(attended[..., None], logits, 0.0)
+    arrays |= {"logits": logits, "loss": result.loss.detach().numpy()}
     for path, parameter in parameters.items():
         arrays[f"weight/{path}"] = parameter.detach().numpy()
         if parameter.requires_grad:
@@ -203,15 +235,26 @@ def _value(
     return drawn.astype(np.float32).astype(np.float64)
 
 
-def _batch(case: Case, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and shifted labels; a masked batch has gaps, and one row without any label."""
+def _batch(case: Case, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, shifted labels, and where the tokens are; a masked batch has gaps, and one row without any label.
+
+    Rows of a padded batch end early, each elsewhere but for the last: by fewer places than a sliding window
+    has, as `transformers` makes NaN of a place that sees nothing.
+    """
     shape = (case.batch, case.sequence)
     ids = generator.integers(0, case.config["vocab_size"], shape)
     labels = np.concatenate([ids[:, 1:], np.full((case.batch, 1), NO_LABEL)], axis=1)
     if case.masked:
         labels[generator.random(shape) < 0.4] = NO_LABEL
         labels[0] = NO_LABEL
-    return ids, labels
+    attended = np.ones(shape, bool)
+    if case.padded:
+        ends = case.sequence - 2 * np.arange(case.batch)[::-1]
+        places = np.arange(case.sequence)
+        attended = places < ends[:, None]
+        ids[~attended] = 0
+        labels[places >= ends[:, None] - 1] = NO_LABEL
+    return ids, labels, attended
 
 
 def _stored(array: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from test_goldens import TOLERANCE, compute, relative
 def compare(name: str) -> tuple[float, float, float, str]:
     """Relative errors of one case: logits, loss, the worst gradient, and that gradient's name."""
     reference = make(name, CASES[name])
-    logits, loss, gradients = compute(reference)
+    logits, loss, gradients, _ = compute(reference)
     expected = {key.removeprefix("grad/"): value for key, value in reference.items() if "grad/" in key}
     if set(gradients) != set(expected):
         raise ValueError(f"{name}: trained on one side only: {sorted(set(gradients) ^ set(expected))}")
