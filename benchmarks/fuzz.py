@@ -1,8 +1,8 @@
 """Fuzz the engine's readers of files for a while, and say which lines of them were reached.
 
 `python benchmarks/fuzz.py --seconds 1800 plan state`; without names all harnesses, one after another, each in
-one process at the lowest priority. Exit code 1 when an input failed (it is kept under --work, its place is
-said) or when too little of a reader was reached.
+one process at the lowest priority; the seconds are those that it computes. Exit code 1 when an input failed
+(it is kept under --work, its place is said) or when too little of a reader was reached.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("harnesses", nargs="*", metavar="HARNESS", help=", ".join(HARNESSES))
-    parser.add_argument("--seconds", type=int, default=60, help="for each harness")
+    parser.add_argument("--seconds", type=int, default=60, help="of a processor, for each harness")
     parser.add_argument("--work", type=Path, help="where corpora and failed inputs are kept; else temporary")
     parser.add_argument("--results", type=Path, help="where the figures are kept; else only shown")
     given = parser.parse_args()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import struct
 import sys
 import tempfile
@@ -19,10 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tokenizing.cases import KINDS, strings, train
 from tokenizing.compare import compile_tables
 
+from daypack.devices import load_profile
 from daypack.runtime.data_file import write_data
+from daypack.runtime.limits import Limits
 from daypack.runtime.plan_file import Kernel, PlanFile
 from daypack.runtime.plan_format import write_plan
+from daypack.runtime.policies import POLICIES, setting_of, tabulate
+from daypack.runtime.policy_file import policy_bytes, shipped_policy
+from daypack.runtime.policy_records import HEADER, SECTIONS, counts_of
 from daypack.runtime.state_file import state_layout
+from daypack.runtime.workload import known_workload
 
 _CONFTEST = Path(__file__).resolve().parents[2] / "tests" / "runtime" / "conftest.py"
 
@@ -96,6 +103,7 @@ def fixture() -> str:
         "WEIGHTS": weights(),
         "RECORDS": records(),
         "STATE": state(),
+        "POLICY": policy("always"),
         "SIGNER": _KEY.public_key().public_bytes_raw(),
     }
     rows: list[str] = []
@@ -104,6 +112,53 @@ def fixture() -> str:
         kind = "static const unsigned char __attribute__((aligned(64), unused))"
         rows.append(f"{kind} {name}[] = {{{values}}};")
     return "\n".join(rows) + "\n"
+
+
+def policy(name: str, deadline_s: float = math.inf, **limits: Any) -> bytes:
+    """A policy of few bytes as it ships."""
+    setting = setting_of(load_profile("cortex-a76"), known_workload("gpt2-lora"), Limits(**limits))
+    return policy_bytes(shipped_policy(tabulate(POLICIES[name], setting), setting, 1500, deadline_s))
+
+
+def policies() -> Iterator[bytes]:
+    """Good ones, then one mistake of each kind that the engine knows."""
+    yield policy("always")
+    yield policy("charge-only", 5e4, quiet_hours=(1.0, 5.0), joules_per_day=9e4)
+    good = policy("mobilefinetuner", 1e300)
+    yield good
+    for name, value in (
+        ("dimension_count", 7),
+        ("state_count", 0),
+        ("gear_count", 0),
+        ("edge_count", 1),
+        ("cell_count", 1),
+        ("steps", math.nan),
+        ("decay_per_s", 0.0),
+    ):
+        header = np.frombuffer(good, HEADER, 1).copy()
+        header[name] = value
+        yield header.tobytes() + good[HEADER.itemsize :]
+    counts = counts_of(np.frombuffer(good, HEADER, 1)[0])
+    at = HEADER.itemsize
+    for name, dtype in SECTIONS.items():
+        size = counts[name] * dtype.itemsize
+        yield good[:at] + b"\xff" * size + good[at + size :]
+        at += size
+
+
+#: Lines as they come on standard input; those of few words first.
+COMMANDS = (
+    *(f'{{"command": "{name}", "id": 7}}' for name in ("pause", "resume", "status", "stop")),
+    '{"command": "budget", "joules_per_day": 5e3, "written_bytes": 1e9}',
+    '{"command": "budget", "memory_bytes": 1000000000000}',
+    '{"command": "budget", "memory_bytes": 1}',
+    '{"command": "readings", "battery": 0.5, "skin_celsius": 41, "charging": true, "screen": false}',
+    *('{"command": "budget"}', '{"command": "readings"}', '{"command": "pause", "battery": 1}', "{}"),
+    *('{"command": "dance"}', '{"command": 1}', '{"id": 0x10}', '{"id": -1}', '{"id": tru}', '{"wish": 1}'),
+    *('{"command" "pause"}', '{"command": "pause" "id"}', '{"command": "pause"} more', "pause", " ", "\0"),
+    f'{{"{"a" * 40}": 1}}',
+    "x" * 1100,
+)
 
 
 def manifest() -> bytes:
@@ -139,6 +194,16 @@ def seeds(harness: str, folder: Path) -> Iterator[bytes]:
             wrong = bytearray(records())
             wrong[64:68] = struct.pack("<i", 100)
             yield bytes(wrong)
+        case "policy":
+            yield from policies()
+            yield policy("always")[:-1]
+            yield policy("always")[:100]
+        case "command":
+            every = "\n".join(COMMANDS).encode() + b"\n"
+            yield b"\x0c" + every + b'{"command": "pause"}\n{"command": "sta'
+            yield b"\x01" + every
+            yield b"\xff" + every + b'{"command": "pause"}\n' * 40
+            yield from (b"\x0d" + line.encode() + b"\n" for line in COMMANDS[:8])
         case "manifest":
             text = manifest()
             signed = signature(text)

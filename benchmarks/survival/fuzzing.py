@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 from daypack.errors import MissingTool
 from daypack.runtime import build
 from survival.fuzz_seeds import KERNELS, SCRATCH_BYTES, TRIPLE, fixture
-from survival.sanitized import compile_c, compile_objects, shims, sources_without_main
+from survival.sanitized import compile_c, compile_objects, shims
 
 FUZZ = Path(__file__).resolve().parents[2] / "tests" / "fuzz"
 #: Inputs that once failed; they are replayed by the tests.
@@ -24,6 +26,8 @@ LOADERS = {
     "plan": ("loader.c", "checks.c"),
     "state": ("blocks.c",),
     "data": ("data.c",),
+    "policy": ("policy.c",),
+    "command": ("commands.c", "command_line.c"),
     "manifest": ("manifest.c", "signature.c", "hex.c"),
     "tokenizer": (
         "tokenizer.c",
@@ -39,6 +43,8 @@ FLAGS = ("-std=c11", "-g", "-O1", "-fno-omit-frame-pointer", "-no-pie")
 STRICT = ("-fno-sanitize-recover=all",)
 COVERAGE = ("-fprofile-instr-generate", "-fcoverage-mapping")
 LARGEST_INPUT_BYTES = 1 << 16
+#: For the input under way when a fuzzer is asked to end.
+PATIENCE_SECONDS = 120
 
 
 def find_llvm(tool: str) -> str:
@@ -65,7 +71,7 @@ def build_harness(name: str, folder: Path, *, libfuzzer: bool = False, coverage:
         compiler, flags = find_llvm("clang"), ["-fsanitize=fuzzer,address,undefined", *STRICT, *FLAGS]
     elif coverage:
         compiler, flags = find_llvm("clang"), [*COVERAGE, *FLAGS]
-    engine = [*sources_without_main(), native / "memory.c", native / "kernels.c", linked]
+    engine = [*build.engine_sources(), native / "memory.c", native / "kernels.c", linked]
     engine_flags = [f"-I{native}", *(flag.replace("=fuzzer,", "=fuzzer-no-link,") for flag in flags)]
     inputs = [native / f"{name}_fuzz.c", *compile_objects(compiler, engine_flags, engine, folder / kind)]
     inputs += [*shims(TRIPLE), *([] if libfuzzer else [native / "replay.c"])]
@@ -75,35 +81,48 @@ def build_harness(name: str, folder: Path, *, libfuzzer: bool = False, coverage:
 
 @dataclass(frozen=True, slots=True)
 class Fuzzed:
-    """What fuzzing for a while gave: inputs that failed are in `found`."""
+    """What fuzzing for a while of processor time gave: inputs that failed are in `found`."""
 
     harness: str
-    seconds: float
+    processor_seconds: float
     runs: int
     found: tuple[Path, ...]
 
 
-def fuzz(program: Path, harness: str, corpus: Path, found: Path, seconds: int) -> Fuzzed:
-    """One process at the lowest priority; it stops at the first input that fails or takes 10 s."""
+def fuzz(program: Path, harness: str, corpus: Path, found: Path, seconds: float) -> Fuzzed:
+    """One process at the lowest priority, until it has used so many seconds of a processor.
+
+    It ends before at the first input that fails or takes a minute of the clock.
+    """
     found.mkdir(parents=True, exist_ok=True)
-    command = [
-        "nice",
-        "-n",
-        "19",
-        str(program),
-        f"-max_total_time={seconds}",
-        f"-max_len={LARGEST_INPUT_BYTES}",
-    ]
-    command += ["-timeout=10", "-rss_limit_mb=1500", "-print_final_stats=1", f"-artifact_prefix={found}/"]
-    done = subprocess.run(
-        [*command, str(corpus)], capture_output=True, text=True, errors="replace", check=False
-    )
-    (found / f"{harness}.log").write_text(done.stderr[-20_000:])
-    runs = re.search(r"stat::number_of_executed_units: (\d+)", done.stderr)
-    failed = tuple(path for path in sorted(found.iterdir()) if path.suffix != ".log")
-    if done.returncode != 0 and not failed:
-        raise RuntimeError(f"{harness}: ended with {done.returncode}: {done.stderr[-2000:]}")
-    return Fuzzed(harness, seconds, int(runs[1]) if runs else 0, failed)
+    log = found / f"{harness}.log"
+    command = [*("nice", "-n", "19"), str(program), f"-max_len={LARGEST_INPUT_BYTES}", "-timeout=60"]
+    command += ["-rss_limit_mb=1500", "-print_final_stats=1", f"-artifact_prefix={found}/", str(corpus)]
+    used = 0.0
+    with (
+        log.open("wb") as told,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told) as process,
+    ):
+        try:
+            while process.poll() is None and (used := processor_seconds(process.pid)) < seconds:
+                time.sleep(0.2)
+            if process.poll() is None:
+                process.send_signal(signal.SIGUSR1)
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+    said = log.read_text(errors="replace")
+    runs = re.search(r"stat::number_of_executed_units: (\d+)", said)
+    failed = tuple(path for path in sorted(found.iterdir()) if path != log)
+    if (process.returncode != 0 or runs is None) and not failed:
+        raise RuntimeError(f"{harness}: ended with {process.returncode}: {said[-2000:]}")
+    return Fuzzed(harness, used, int(runs[1]) if runs else 0, failed)
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a child that was not waited for yet, all of its threads."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def replay(program: Path, inputs: Sequence[Path], *, flip: bool = False) -> subprocess.CompletedProcess[str]:

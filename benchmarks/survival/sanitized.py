@@ -13,14 +13,9 @@ FLAGS = ("-std=c11", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-sanitize-reco
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 
 
-def sources_without_main() -> list[Path]:
-    """The engine's C files but for the one with its `main`."""
-    return [path for path in sorted((build.NATIVE / "src").glob("*.c")) if path != build.MAIN]
-
-
 def shims(triple: str) -> list[Path]:
     """The objects that come from Zig: hashes and signatures."""
-    objects = build._engine_objects(triple, build.MAIN, ())  # pyright: ignore[reportPrivateUsage]
+    objects = build.engine_objects(triple, build.MAIN)
     return [path for path in objects if path.name.startswith("sha256_") or "shim" in path.name]
 
 
@@ -43,7 +38,7 @@ def sanitized_engine(
     compile_c(
         "gcc",
         [f"-fsanitize={SANITIZERS[sanitizer]}", *FLAGS],
-        [main, *sources_without_main(), folder / "linked.c", folder / "kernels.o", *shims(triple)],
+        [main, *build.engine_sources(), folder / "linked.c", folder / "kernels.o", *shims(triple)],
         out,
     )
     return out

@@ -84,7 +84,7 @@ def build_engine(
     """
     if triple not in ARCH_OF_TRIPLE:
         raise DaypackError(f"engine: expected a target of {', '.join(ARCH_OF_TRIPLE)}, found {triple!r}")
-    objects = _engine_objects(triple, main, tuple(extra_flags))
+    objects = engine_objects(triple, main, tuple(extra_flags))
     kernel_id = hashlib.sha256(kernel_object).digest()
     with tempfile.TemporaryDirectory(prefix="daypack-") as scratch_directory:
         directory = Path(scratch_directory)
@@ -98,6 +98,11 @@ def build_engine(
         partial.chmod(0o755)
         partial.replace(out)
     return BuiltEngine(out, out.stat().st_size, kernel_id)
+
+
+def engine_sources() -> list[Path]:
+    """The engine's C files but for the one with its `main`, which tests replace."""
+    return [path for path in sorted((NATIVE / "src").glob("*.c")) if path != MAIN]
 
 
 def linked_source(triple: str, kernels: Sequence[Kernel], scratch_bytes: int, kernel_id: bytes) -> str:
@@ -168,8 +173,9 @@ def _table(element: str, name: str, rows: Sequence[str]) -> str:
     )
 
 
-def _engine_objects(triple: str, main: Path, extra_flags: tuple[str, ...]) -> list[Path]:
-    sources = [main, *(path for path in sorted((NATIVE / "src").glob("*.c")) if path != MAIN)]
+def engine_objects(triple: str, main: Path, extra_flags: tuple[str, ...] = ()) -> list[Path]:
+    """The objects of `main`, the engine's own code and its hashes, compiled at the first call with them."""
+    sources = [main, *engine_sources()]
     directory = _cache_root() / _cache_key(triple, sources, extra_flags)
     if not directory.exists():
         _compile_engine(directory, triple, sources, extra_flags)

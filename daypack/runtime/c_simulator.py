@@ -133,6 +133,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "daypack_simulate_by_shard": _SIMULATE,
     "daypack_decide": (CDecision, [POINTER(CTable), c_void_p, c_uint32]),
     "daypack_cell": (c_uint64, [POINTER(CTable), c_void_p, c_uint32]),
+    "daypack_free_seconds": (c_double, [POINTER(CTable), c_double, c_double]),
 }
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from daypack.errors import SpecError
 from daypack.runtime.days import OWNERS, plausible_days
 from daypack.runtime.policies import POLICIES, Observable, Setting, tabulate
 from daypack.runtime.recording import Recording
-from daypack.runtime.simulator import OWNER_CPU_SHARE, Job, Outcome, simulate
+from daypack.runtime.simulator import OWNER_CPU_SHARE, Job, Outcome, function, simulate, table_structure
 from tests.scheduler.conftest import MakeDay, MakeSetting
 
 HOUR = 3600.0
+DAY_S = 86400.0
 
 
 def run(setting: Setting, day: Recording, job: Job, name: str, *, traced: bool = False) -> Outcome:
@@ -200,3 +203,21 @@ def test_each_decision_is_the_tables(make_setting: MakeSetting) -> None:
     stopped = trace.decided_gear == -1
     np.testing.assert_array_equal(trace.decided_gear[~stopped], by_table[~stopped])
     assert len({d.observable for d in table.dimensions} & set(Observable)) == 3
+
+
+def test_free_time_between_times_that_are_far_or_none(make_setting: MakeSetting) -> None:
+    """Bounded, rising with the end, and defined for every pair of numbers."""
+    setting = make_setting()
+    table = tabulate(POLICIES["always"], setting)
+    keep: list[NDArray[Any]] = []
+    made, free_s = table_structure(table, setting, keep), function("daypack_free_seconds")
+    share = table.free_until[-1] / DAY_S
+    times = (-1e300, -1e19, -DAY_S, -1e-20, 0.0, 900.0, DAY_S, 9.5 * DAY_S, 9.99e11, 1e12, 1e19, 1e300)
+    for start in times:
+        found = [free_s(made, start, end) for end in times]
+        assert all(0 <= value <= max(end - start, 0.0) for value, end in zip(found, times, strict=True))
+        assert found == sorted(found)
+    assert free_s(made, 0.0, 1e300) == pytest.approx(share * 1e300)
+    assert free_s(made, 0.0, 9.99e11) == pytest.approx(share * 9.99e11)
+    assert free_s(made, 0.0, math.inf) == math.inf
+    assert free_s(made, math.nan, 5.0) == free_s(made, 5.0, math.nan) == 0.0

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FILES = 16, MOST_MAPS = 16, SINK = 1000 };
+enum { MOST_FILES = 16, MOST_MAPS = 16, SINK = 1000, STANDARD_OUTPUT = 1 };
 static const size_t MOST_BYTES = 32u << 20;
 static const uint64_t MOST_POLLS = 3000; /* of a stop: bounds what one input may cost */
 
@@ -18,6 +18,12 @@ static void *maps[MOST_MAPS];
 static size_t map_count;
 static uint64_t polls;
 static unsigned long accepted;
+static struct {
+  const uint8_t *next;
+  size_t left, piece;
+  void (*woken)(void);
+} input;
+static unsigned long told_lines, stops;
 
 static uint64_t now_ns(void) { return polls; }
 static uint32_t cpu_count(void) { return 1; }
@@ -60,7 +66,18 @@ static int64_t written(const void *data, size_t size) {
   for (size_t index = 0; index < size; index++) (void)bytes[index];
   return (int64_t)size;
 }
-static int64_t write_some(int file, const void *data, size_t size) { return file < 0 ? -EBADF : written(data, size); }
+
+/* Nothing that is told has a control character but at its end. */
+static int64_t told(const uint8_t *text, size_t size) {
+  for (size_t index = 0; index < size; index++) {
+    if (text[index] < 0x20 && (text[index] != '\n' || index + 1 < size)) abort();
+    told_lines += text[index] == '\n';
+  }
+  return (int64_t)size;
+}
+static int64_t write_some(int file, const void *data, size_t size) {
+  return file < 0 ? -EBADF : file == STANDARD_OUTPUT ? told(data, size) : written(data, size);
+}
 static int64_t write_at(int file, const void *data, size_t size, uint64_t offset) {
   return file < 0 || offset > INT64_MAX ? -EBADF : written(data, size);
 }
@@ -72,32 +89,40 @@ static void *map(size_t size) {
 
 static void release(void *memory, size_t size) { memset(memory, 0, size); }
 
+/* Where there is standard input, its reader runs to the end of it at once; there are no other threads. */
 static int start_thread(void *(*run)(void *), void *context, size_t stack) {
-  return run == NULL && context == NULL && stack == 0 ? -EINVAL : -EAGAIN;
+  if (input.woken == NULL || stack == 0) return -EAGAIN;
+  (void)run(context);
+  return 0;
 }
 
-#if DAYPACK_FUZZ_GOVERNED
+static int64_t read_input(void *data, size_t size) {
+  size_t count = input.left < input.piece ? input.left : input.piece;
+  if (count > size) count = size;
+  memcpy(data, input.next, count);
+  input.next += count;
+  input.left -= count;
+  return (int64_t)count;
+}
+
+static void wake(void) { input.woken(); }
+static void request_stop(void) { stops++; }
 static uint64_t wall_ns(void) { return UINT64_C(1700000000000000000) + polls; }
 static void sleep_ns(uint64_t time_ns) { polls += time_ns > 0; }
-static void nothing(void) {}
 static int place(const daypack_placement *where) { return where == NULL ? -EINVAL : 0; }
-static int64_t read_input(void *data, size_t size) { return data == NULL && size > 0 ? -EINVAL : 0; }
 static int list(const char *directory, void (*each)(void *context, const char *name), void *context) {
   return directory == NULL || each == NULL || context == NULL ? -EINVAL : -ENOENT;
 }
-#endif
 
 static const daypack_platform platform = {
-#if DAYPACK_FUZZ_GOVERNED
     .boot_ns = now_ns,
     .wall_ns = wall_ns,
     .sleep_ns = sleep_ns,
-    .wake = nothing,
-    .request_stop = nothing,
+    .wake = wake,
+    .request_stop = request_stop,
     .place = place,
     .read_input = read_input,
     .list = list,
-#endif
     .now_ns = now_ns,
     .cpu_count = cpu_count,
     .has_feature = has_feature,
@@ -136,14 +161,15 @@ daypack_engine *fuzz_begin(void) {
   engine.platform = &platform;
   engine.options.bundle = bundle;
   engine.options.state = "state";
-  memcpy(engine.state_directory_path, "state", sizeof "state");
+  engine.options.sensors = "";
   engine.listed_plans = 1;
-#if DAYPACK_FUZZ_GOVERNED
   engine.governor = daypack_new_governor();
-#endif
   for (size_t index = 0; index < DAYPACK_FILE_COUNT; index++) engine.files[index].file = engine.files[index].direct = -1;
   file_count = 0;
   polls = 0;
+  memset(&input, 0, sizeof input);
+  told_lines = stops = 0;
+  if (daypack_enter_sandbox(&engine) != DAYPACK_OK) abort();
   return &engine;
 }
 
@@ -153,6 +179,16 @@ void fuzz_file(const char *name, const void *data, size_t size) {
   files[file_count].data = data;
   files[file_count++].size = size;
 }
+
+void fuzz_input(const void *data, size_t size, size_t piece, void (*woken)(void)) {
+  input.next = data;
+  input.left = size;
+  input.piece = piece;
+  input.woken = woken;
+}
+
+unsigned long fuzz_told(void) { return told_lines; }
+unsigned long fuzz_stops(void) { return stops; }
 
 void fuzz_accept(void) { accepted++; }
 unsigned long fuzz_accepted(void) { return accepted; }

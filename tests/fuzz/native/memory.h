@@ -4,9 +4,6 @@
 
 #include "internal.h"
 
-/* Whether this engine follows a policy. */
-#define DAYPACK_FUZZ_GOVERNED __has_include("governor.h")
-
 /* libFuzzer's entry; replay.c calls it too. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,6 +11,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 daypack_engine *fuzz_begin(void);
 /* From now on a file of this name is in every directory; the bytes stay the caller's. */
 void fuzz_file(const char *name, const void *data, size_t size);
+/* Standard input holds these bytes and comes in pieces of `piece`. The thread that reads it runs in the caller;
+ * `woken` stands for the run that it wakes. */
+void fuzz_input(const void *data, size_t size, size_t piece, void (*woken)(void));
+/* Lines written to standard output, and stops requested, since fuzz_begin. */
+unsigned long fuzz_told(void);
+unsigned long fuzz_stops(void);
 /* The reader took the input; replay.c tells how many were taken. */
 void fuzz_accept(void);
 unsigned long fuzz_accepted(void);

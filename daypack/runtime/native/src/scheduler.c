@@ -2,6 +2,9 @@
 
 #include <math.h>
 
+/* Farther from its midnight, a time is within no half hour that could be told. */
+static const double FAR_S = 1e12;
+
 uint64_t daypack_cell(const daypack_policy_table *table, const double *observation, uint32_t state) {
   uint64_t cell = state;
   const double *edges = table->edges;
@@ -100,18 +103,20 @@ double daypack_drawn_j(double watts, double voltage_v, double resistance_ohm, do
 }
 
 static double free_since_first_midnight(const daypack_policy_table *table, double at_s) {
-  double days = (double)(int64_t)(at_s / DAYPACK_DAY_S);
+  double days = floor(at_s / DAYPACK_DAY_S);
   double half_hours = (at_s - days * DAYPACK_DAY_S) / 1800.0;
   int32_t whole = (int32_t)half_hours;
+  if (whole == DAYPACK_HALF_HOURS) whole--; /* rounded up to the end of the day */
   const double *until = table->free_until;
   double part = (half_hours - whole) * (until[whole + 1] - until[whole]);
   return days * until[DAYPACK_HALF_HOURS] + until[whole] + part;
 }
 
 double daypack_free_seconds(const daypack_policy_table *table, double from_s, double to_s) {
-  if (to_s <= from_s) return 0.0;
+  if (!(to_s > from_s)) return 0.0;
   if (isinf(to_s)) return INFINITY;
   double all_s = to_s - from_s;
+  if (!(from_s > -FAR_S && to_s < FAR_S)) return all_s * (table->free_until[DAYPACK_HALF_HOURS] / DAYPACK_DAY_S);
   double habit_s = free_since_first_midnight(table, to_s) - free_since_first_midnight(table, from_s);
   return habit_s + (all_s - habit_s) * DAYPACK_PERSIST_S / (DAYPACK_PERSIST_S + all_s);
 }
