@@ -1,9 +1,10 @@
 """`lookahead` against the oracle and against MobileFineTuner's rule, over made-up days and devices. All
 modelled.
 
-Usage: `python benchmarks/energy.py [--out FOLDER] [--seeds N] [--first-seed N]`. Writes `energy.json` and
-`energy.md`; exits 1 if a figure that must hold does not. Also prints how much faster than real time the
-simulator is.
+Usage: `python benchmarks/energy.py [--out FOLDER] [--seeds N] [--first-seed N] [--rows FILE]`. Writes
+`DATE-energy.md`, and `DATE-energy.json` with the same figures and a summary of the jobs by device, workload
+and scene; `--rows` keeps every job. Exits 1 if a figure that must hold does not. Also tells how much faster
+than real time the simulator is.
 
 A job fits where the oracle says that a tenth more work than the job's would be feasible by the same
 deadline. Habits come from five other days of the same owner. Deadlines are, in the first part, multiples of
@@ -16,12 +17,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from parity.figures import commit
 
 from daypack.devices import load_profile
 from daypack.runtime.days import OWNERS, plausible_days
@@ -184,20 +191,28 @@ def speed() -> float:
     return rounds * day.end_s / (time.perf_counter() - begin)
 
 
-def report(rows: list[Row], times_real: float) -> tuple[str, bool]:
+Check = tuple[str, float, str, float]
+"""A figure's name, its value, `<=` or `>=`, and the bound."""
+
+
+def holds(check: Check) -> bool:
+    _, value, sign, bound = check
+    return value <= bound if sign == "<=" else value >= bound
+
+
+def with_slack(rules: list[Row]) -> list[Row]:
+    return [r for r in rules if r.acted or r.slack >= SLACK]
+
+
+def checks_of(rows: list[Row], times_real: float) -> list[Check]:
+    """The figures that must hold."""
     bounds = [r for r in rows if r.part == "oracle"]
     regrets = sorted(r.regret for r in bounds if r.met)
     rules = [r for r in rows if r.part == "rule"]
-    slack = [r for r in rules if r.acted or r.slack >= SLACK]
-    kinds = {
-        "the rule slows down or the phone throttles": [r for r in rules if r.acted],
-        f"these, or slack of at least {100 * (SLACK - 1):.0f} %": slack,
-        "all": rules,
-    }
+    slack = with_slack(rules)
     acting = [r.saving for r in rules if r.acted]
     over, under = sum(r.over_limit_s for r in rows), sum(r.under_reserve_s for r in rows)
-    missed = [r for r in rows if not r.met]
-    checks = [
+    return [
         ("regret against the oracle, median", statistics.median(regrets), "<=", 0.05),
         ("regret against the oracle, worst", regrets[-1], "<=", 0.15),
         (
@@ -216,12 +231,22 @@ def report(rows: list[Row], times_real: float) -> tuple[str, bool]:
         ("seconds under the reserve, all jobs", under, "<=", 0.0),
         ("real time, one core", times_real, ">=", 100_000.0),
     ]
-    good = all(value <= limit if sign == "<=" else value >= limit for _, value, sign, limit in checks)
-    lines = ["# Energy: policies over made-up days", "", "All figures are modelled.", ""]
+
+
+def report(rows: list[Row], checks: list[Check], how: str) -> str:
+    """What was found, for people."""
+    bounds, rules = ([r for r in rows if r.part == part] for part in ("oracle", "rule"))
+    missed = [r for r in rows if not r.met]
+    kinds = {
+        "the rule slows down or the phone throttles": [r for r in rules if r.acted],
+        f"these, or slack of at least {100 * (SLACK - 1):.0f} %": with_slack(rules),
+        "all": rules,
+    }
+    lines = ["# Energy: policies over made-up days", "", f"All figures are modelled. {how}", ""]
     lines += ["| what | found | must be | holds |", "|---|---|---|---|"]
-    for name, value, sign, limit in checks:
-        holds = value <= limit if sign == "<=" else value >= limit
-        lines.append(f"| {name} | {value:.4g} | {sign} {limit:g} | {'yes' if holds else '**no**'} |")
+    for check in checks:
+        name, value, sign, limit = check
+        lines.append(f"| {name} | {value:.4g} | {sign} {limit:g} | {'yes' if holds(check) else '**no**'} |")
     lines += [
         "",
         "| against mobilefinetuner at its own finish | jobs | lookahead saves | oracle saves |",
@@ -257,7 +282,36 @@ def report(rows: list[Row], times_real: float) -> tuple[str, bool]:
         f"| {r.late_s:.0f} |"
         for r in missed[:30]
     ]
-    return "\n".join(lines) + "\n", good
+    return "\n".join(lines) + "\n"
+
+
+def summary(rows: list[Row]) -> list[dict[str, object]]:
+    """Jobs by part, device, workload and scene: how many, and how they did."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for r in rows:
+        groups.setdefault((r.part, r.device, r.workload, r.scene), []).append(r)
+    return [_summed(key, group) for key, group in sorted(groups.items())]
+
+
+def _summed(key: tuple[str, str, str, str], group: list[Row]) -> dict[str, object]:
+    met = [r.regret for r in group if r.met]
+    return {
+        **dict(zip(("part", "device", "workload", "scene"), key, strict=True)),
+        "jobs": len(group),
+        "met": len(met),
+        "regret_median": _rounded(statistics.median(met)) if met else None,
+        "regret_worst": _rounded(max(met)) if met else None,
+        "saving_median": _rounded(statistics.median(r.saving for r in group)),
+        "possible_median": _rounded(statistics.median(r.possible for r in group)),
+        "over_limit_s": _rounded(sum(r.over_limit_s for r in group)),
+        "under_reserve_s": _rounded(sum(r.under_reserve_s for r in group)),
+        "latest_s": _rounded(max(r.late_s for r in group)),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """Six digits; None for what never ended."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def main() -> int:
@@ -268,18 +322,35 @@ def main() -> int:
     parser.add_argument(
         "--first-seed", type=int, default=100, help="0 is the day that policies were tuned on"
     )
+    parser.add_argument("--rows", type=Path, help="a file for every job, one JSON object a line")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     rows = [*against_rule(seeds), *against_oracle(seeds)]
-    text, good = report(rows, speed())
+    checks = checks_of(rows, speed())
+    command = shlex.join(["python", "benchmarks/energy.py", *sys.argv[1:]])
+    found_at = commit(Path(__file__).resolve().parent.parent)
+    how = f"Commit {found_at}, `{command}`: seeds {seeds[0]} to {seeds[-1]}."
+    text = report(rows, checks, how)
     date = time.strftime("%Y-%m-%d")
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / f"{date}-energy.md").write_text(text)
-    records = [{**asdict(r), "regret": r.regret, "saving": r.saving} for r in rows]
-    lines = ",\n".join(map(json.dumps, records))
-    (arguments.out / f"{date}-energy.json").write_text("[\n" + lines + "\n]\n")
+    record = {
+        "date": date,
+        "commit": found_at,
+        "command": command,
+        "source": "modelled",
+        "checks": [
+            {"figure": c[0], "value": c[1], "must_be": f"{c[2]} {c[3]:g}", "holds": holds(c)} for c in checks
+        ],
+        "jobs": summary(rows),
+    }
+    groups = ",\n".join(map(json.dumps, record.pop("jobs")))
+    head = json.dumps(record, indent=1).removesuffix("\n}")
+    (arguments.out / f"{date}-energy.json").write_text(f'{head},\n "jobs": [\n{groups}\n]}}\n')
+    if arguments.rows:
+        arguments.rows.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rows))
     print(text)
-    return 0 if good else 1
+    return 0 if all(map(holds, checks)) else 1
 
 
 if __name__ == "__main__":

@@ -30,15 +30,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "compiler": frozenset({"planners", "runtime", "devices"}),
     "user_step": frozenset({"compiler"}),
 }
-MAY_IMPORT_ALL = frozenset({"cli", "__main__", "report", "api", "tuner"})
+MAY_IMPORT_ALL = frozenset({"cli", "__main__", "report", "api", "tuner", "calibration"})
 
 # External packages that only some parts may import: package -> parts, a part may be a folder in a folder.
 CONFINED: dict[str, tuple[str, ...]] = {
     "tvm": ("compiler.kernels",),
-    "jax": ("operators", "models", "compiler", "user_step", "api"),
+    "jax": ("operators", "models", "compiler", "user_step", "api", "calibration"),
     "jaxlib": (),
     "flax": ("models", "user_step", "api"),
-    "optax": ("models", "user_step", "api"),
+    "optax": ("models", "user_step", "api", "calibration"),
     "typer": ("cli",),
     "distributed": ("runtime",),
     "torch": (),

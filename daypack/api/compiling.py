@@ -28,7 +28,7 @@ OnStage = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the compiler expects of one step; every figure is modelled."""
+    """What the compiler expects of one step; every figure is modelled, as `source` says."""
 
     peak_bytes: int
     step_seconds: float
@@ -266,6 +266,7 @@ def compile_result(compiled: Any) -> CompileResult:
         compiled.step_joules,
         compiled.flash_read_bytes,
         compiled.flash_written_bytes,
+        compiled.source,
     )
     return CompileResult(
         compiled.bundle,

@@ -35,7 +35,8 @@ def policy_room(spec: TrainSpec, profile: Profile) -> int:
     """Bytes that the spec's policy may take in memory; 0 without one."""
     from daypack.runtime.shipping import room_for_policy
 
-    return 0 if spec.energy is None else room_for_policy(profile, spec.energy.policy, _limits(spec))
+    energy = spec.energy
+    return 0 if energy is None else room_for_policy(profile, energy.policy, _limits(spec), energy.parameters)
 
 
 def add_policy(folder: Path, spec: TrainSpec, profile: Profile, room_bytes: int) -> None:
@@ -49,5 +50,7 @@ def add_policy(folder: Path, spec: TrainSpec, profile: Profile, room_bytes: int)
     workload = workload_of(json.loads((folder / "bundle.json").read_bytes()), "bundle.json")
     deadline_s = math.inf if energy.deadline_hours is None else 3600.0 * energy.deadline_hours
     steps = spec.train.max_steps
-    policy = make_policy(profile, workload, energy.policy, _limits(spec), steps, deadline_s)
+    policy = make_policy(
+        profile, workload, energy.policy, _limits(spec), steps, deadline_s, energy.parameters
+    )
     ship_policy(policy, folder, room_bytes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daypack import __version__
-from daypack.cli import evaluate, planning, printing, progress, report, simulate, trust, tune
+from daypack.cli import calibrate, evaluate, planning, printing, progress, report, simulate, trust, tune
 from daypack.cli.via import Via
 from daypack.errors import DaypackError, ExitCode, SpecError, Stopped
 
@@ -146,6 +146,7 @@ app.command("eval", epilog=EPILOG)(evaluate.evaluate)
 app.command("plan", epilog=EPILOG)(planning.plan)
 app.command("layout", epilog=EPILOG)(planning.layout)
 app.command("tune", epilog=EPILOG)(tune.tune)
+app.command("calibrate", epilog=EPILOG)(calibrate.calibrate)
 app.command("report", epilog=EPILOG)(report.report)
 app.command("simulate", epilog=EPILOG)(simulate.simulate)
 app.command("study", epilog=EPILOG)(simulate.study)
@@ -282,11 +283,16 @@ def devices(
 
 
 @app.command(epilog=EPILOG)
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="DEVICE", help="Also look at this device's profile.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Say what is installed, what is missing, and what each is for."""
     from daypack.cli.doctor import examine
 
-    checks = examine()
+    checks = examine(target)
     if as_json:
         printing.print_json({"checks": [printing.check_record(check) for check in checks]})
     else:

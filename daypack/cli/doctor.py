@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-from daypack.devices import load_profile
+from daypack.devices import Profile, figures_of, load_profile
 from daypack.errors import DaypackError
 
 
@@ -23,9 +24,21 @@ class Check:
     required: bool = False
 
 
-def examine() -> list[Check]:
-    """Every check, the required ones first."""
-    return [_python(), _processor(), *_packages(), *_tools(), *_bench()]
+def examine(target: str | None = None) -> list[Check]:
+    """Every check, the required ones first; with a `target`, also of its profile."""
+    device = [] if target is None else [_profile(load_profile(target))]
+    return [_python(), _processor(), *device, *_packages(), *_tools(), *_bench()]
+
+
+def _profile(profile: Profile) -> Check:
+    """How many figures of each kind; those that an emulator gave are none of the device."""
+    kinds = Counter(figure.kind.value for figure in figures_of(profile))
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    remedy = f"run daypack calibrate {profile.name} on the device"
+    if profile.is_emulated:
+        remedy += ", not under an emulator"
+        return Check("profile", None, f"times on {profile.name}: {counts}", remedy)
+    return Check("profile", f"{profile.name}: {counts}", "predictions and plans", remedy)
 
 
 def _python() -> Check:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from daypack.errors import DaypackError
     from daypack.report.write import Report
 
-PREDICTED = ("peak_bytes", "step_seconds", "step_joules", "flash_read_bytes", "flash_written_bytes")
+PREDICTED = (
+    "peak_bytes",
+    "step_seconds",
+    "step_joules",
+    "flash_read_bytes",
+    "flash_written_bytes",
+    "source",
+)
 PIPE_COLUMNS = 240
 PLAN_COLUMNS = ("plan", "order", "budget", "peak", "time", "energy", "power by shard", "read", "written")
 STEP = ("step", "loss", "seconds", "tokens", "peak_rss_bytes", "read_bytes", "written_bytes", "source")
@@ -143,6 +150,13 @@ def device_summary(profile: Profile) -> dict[str, Any]:
 def device_record(profile: Profile) -> dict[str, Any]:
     """The whole profile, figures with their sources; what is unknown is left out."""
     return cast(dict[str, Any], _known(dataclasses.asdict(profile)))
+
+
+def known(part: object) -> object:
+    """A part of a profile as `device_record` has it."""
+    if isinstance(part, tuple):
+        return [known(item) for item in cast("tuple[object, ...]", part)]
+    return _known(dataclasses.asdict(cast(Any, part)))
 
 
 def _known(value: object) -> object:

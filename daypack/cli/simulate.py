@@ -29,6 +29,10 @@ def simulate(
         str,
         typer.Option("--workload", metavar="NAME", help="Without a bundle: a step that is known by name."),
     ] = "gpt2-lora",
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the policy; may be repeated."),
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the job.")] = 1000,
     start: Annotated[float, typer.Option("--start", metavar="H", help="Hour at which it begins.")] = 18.0,
     deadline: Annotated[float, typer.Option("--deadline", metavar="H", help="Hours it may take.")] = 12.0,
@@ -51,9 +55,23 @@ def simulate(
     )
     job = Job(steps, start * HOUR_S, (start + deadline) * HOUR_S, battery)
     work = load_workload(str(bundle) if bundle else workload)
-    outcome = run_case(Case(device, recording, policy, work, job, limits), traced=False)
+    parameters = _parameters(chosen or [])
+    case = Case(device, recording, policy, work, job, limits, parameters=parameters)
+    outcome = run_case(case, traced=False)
     record = outcome_record(outcome)
     printing.print_json(record) if as_json else printing.print_tree(record)
+
+
+def _parameters(chosen: list[str]) -> dict[str, float]:
+    """`NAME=VALUE` each; the policy says whether it has them."""
+    found: dict[str, float] = {}
+    for text in chosen:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise SpecError(f"--set: found {text!r}, takes NAME=VALUE with a number") from None
+    return found
 
 
 def outcome_record(outcome: Outcome) -> dict[str, Any]:

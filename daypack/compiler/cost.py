@@ -1,4 +1,8 @@
-"""What one kernel call costs on a device: operations, bytes moved, seconds. All figures are modelled."""
+"""What one kernel call costs on a device: operations, bytes moved, seconds. All figures are modelled.
+
+Matrix products compute on panels that they first pack from memory: the two add up. Other kernels do both at
+once, and take the longer. Rates are those that `daypack calibrate` measured, else shares of the peak.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 
 from daypack.compiler import ops
 from daypack.compiler.graph import Node, StepGraph
-from daypack.devices import Profile
+from daypack.devices import PRODUCTS_SHARE, Profile
 
 _OPERATIONS = {
     **dict.fromkeys(["exp", "log", "tanh", "erf", "logistic", "sin", "cos", "exp2", "log1p", "expm1"], 20),
@@ -15,9 +19,13 @@ _OPERATIONS = {
     "threefry2x32": 110,
     "pow": 60,
 }
-EFFICIENCY = {"gemm": 0.85}
-"""Share of the peak a kind reaches (assumed; `daypack calibrate` will measure it)."""
-OTHER_EFFICIENCY = 0.25
+PRODUCT, ROWS = "gemm", "rows"
+"""The kinds of matrix products, and of norms and softmax."""
+ELEMENTS_SHARE = 0.25
+"""Of the peak, what other kinds reach: assumed where a profile has no measured rate."""
+MEMORY_BYTES_PER_S = 10e9
+CALL_S = 2e-6
+"""Where a profile has no such figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,12 @@ class KernelCost:
 
 
 def kernel_cost(body: StepGraph) -> KernelCost:
-    """Count a body's operations; every input and output crosses memory once."""
-    flops = float(sum(_node_flops(node) for node in body.nodes))
-    moved = sum(i.value.size_bytes for i in body.inputs) + sum(o.value.size_bytes for o in body.outputs)
-    return KernelCost(flops, moved)
+    """Count a body's operations; what it touches crosses memory once."""
+    return KernelCost(float(sum(_node_flops(node) for node in body.nodes)), bytes_touched(body))
 
 
 def bytes_touched(body: StepGraph) -> int:
-    """As `bytes_moved`, but of a table whose rows are looked up or added to only what these rows have."""
+    """Inputs and outputs; of a table whose rows are looked up or added to only what these rows have."""
     inputs = {item.value for item in body.inputs}
     added = {n.output: n for n in body.nodes if n.op in ops.SCATTERS and n.inputs[0] in inputs}
     total = 0
@@ -76,11 +82,23 @@ def _node_flops(node: Node) -> float:
     return 0.0
 
 
+def flops_per_s(kind: str, profile: Profile) -> float:
+    """What kernels of a kind compute on all cores of the profile."""
+    known = profile.kernels
+    measured = {PRODUCT: known.products_flops_per_s, ROWS: known.rows_flops_per_s}.get(
+        kind, known.elements_flops_per_s
+    )
+    if measured is not None:
+        return measured.value
+    return profile.total_flops_per_s * (PRODUCTS_SHARE if kind == PRODUCT else ELEMENTS_SHARE)
+
+
 def kernel_seconds(kind: str, cost: KernelCost, profile: Profile) -> float:
-    """The longer of computing and moving, on all cores of the profile."""
-    peak = profile.total_flops_per_s * EFFICIENCY.get(kind, OTHER_EFFICIENCY)
-    rate = profile.memory_bytes_per_s or 10e9
-    return max(cost.flops / peak, cost.bytes_moved / rate)
+    """Of one call on all cores of the profile."""
+    compute = cost.flops / flops_per_s(kind, profile)
+    move = cost.bytes_moved / (profile.memory_bytes_per_s or MEMORY_BYTES_PER_S)
+    call = profile.kernels.call_s.value if profile.kernels.call_s else CALL_S
+    return call + (compute + move if kind == PRODUCT else max(compute, move))
 
 
 def kernel_joules(seconds: float, cost: KernelCost, profile: Profile) -> float | None:

@@ -75,6 +75,7 @@ class Compiled:
     """What was compiled; seconds and joules are modelled, `peak_bytes` is the account the engine keeps.
 
     `plans` has the figures of every plan of the bundle; the first is the one that the others are of.
+    `source` is `modelled`, or says that the device's profile has an emulator's figures.
     """
 
     bundle: Path
@@ -89,6 +90,7 @@ class Compiled:
     shards: int
     compile_seconds: float
     plans: tuple[Mapping[str, Any], ...]
+    source: str
 
 
 NO_ROOM_FOR_EVALUATION = "the training fits this memory only without the kernels of an evaluation"
@@ -276,7 +278,7 @@ def compile_step(
             object_code=code,
             evaluation=evaluation if isinstance(evaluation, Planned) else None,
         )
-        compiled = _compiled(out, found, emission, options, time.monotonic() - began)
+        compiled = _compiled(out, found, emission, options, time.monotonic() - began, profile.prediction)
         account = _account(compiled, planned, emission, profile)
         told = _evaluation_account(evaluation, emission, options.threads)
         left_out = {"orders_left_out": _left_out(found), "evaluation": told}
@@ -295,7 +297,9 @@ def _left_out(found: Variants) -> list[dict[str, Any]]:
     ]
 
 
-def _compiled(out: Path, found: Variants, emission: Emission, options: Options, seconds: float) -> Compiled:
+def _compiled(
+    out: Path, found: Variants, emission: Emission, options: Options, seconds: float, source: str
+) -> Compiled:
     planned = found.plans[0]
     overhead = engine_overhead_bytes(
         threads=options.threads,
@@ -323,6 +327,7 @@ def _compiled(out: Path, found: Variants, emission: Emission, options: Options, 
             )
             for number, each in enumerate(found.plans)
         ),
+        source=source,
     )
 
 
@@ -359,7 +364,7 @@ def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: 
     return {
         "device": profile.name,
         "predicted": {
-            "source": "modelled",
+            "source": compiled.source,
             "peak_bytes": compiled.peak_bytes,
             "arena_bytes": compiled.arena_bytes,
             "max_load_bytes": planned.applied.max_load_bytes,
@@ -371,6 +376,7 @@ def _account(compiled: Compiled, planned: Planned, emission: Emission, profile: 
         "plans": list(compiled.plans),
         "work": work_of(
             planned,
+            profile,
             tokens=_tokens(emission),
             peak_bytes=compiled.peak_bytes,
             saved_bytes=emission.saved_bytes(),

@@ -6,8 +6,12 @@ figure that nobody knows is absent (`None`), never invented; who needs it sweeps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
+
+PRODUCTS_SHARE = 0.85
+"""Of the peak, what matrix products reach: assumed where a profile has no measured rate."""
 
 
 class FigureKind(StrEnum):
@@ -17,6 +21,7 @@ class FigureKind(StrEnum):
     STATED = "stated"  #: a maker's data sheet, manual or configuration file says so
     DERIVED = "derived"  #: computed from measured or stated figures
     ASSUMED = "assumed"  #: a plausible value, taken where none is published
+    EMULATED = "emulated"  #: measured under an emulator: it says nothing of the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,23 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """What float32 matrix products reach on some cores of a cluster.
+
+    `clamp` is the utilization of 1024 that the kernel's governor was told of at most: 1024 is no cap.
+    """
+
+    threads: int
+    clamp: int
+    flops_per_s: Figure
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
-    """Cores of one kind. Caches are those that one core sees; a shared one is counted whole."""
+    """Cores of one kind. Caches are those that one core sees; a shared one is counted whole.
+
+    `products` is empty where nobody measured (`daypack calibrate` does).
+    """
 
     name: str
     core: str
@@ -50,6 +70,17 @@ class Cluster:
     l1d_bytes: Figure
     l2_bytes: Figure
     points: tuple[OperatingPoint, ...] = ()
+    products: tuple[Reached, ...] = ()
+
+    @property
+    def flops_per_s(self) -> float:
+        """Of all its cores at the highest clock: the peak, or that of which the measured rate of products is
+        `PRODUCTS_SHARE`.
+        """
+        for reached in self.products:
+            if (reached.threads, reached.clamp) == (self.cores, 1024):
+                return reached.flops_per_s.value / PRODUCTS_SHARE
+        return self.cores * self.peak_flops_per_s
 
     @property
     def peak_flops_per_s(self) -> float:
@@ -67,6 +98,27 @@ class Memory:
 
     bytes_per_s: Figure | None = None
     energy_j_per_byte: Figure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """What compiled kernels reach on all cores together; absent figures are derived from the peak."""
+
+    products_flops_per_s: Figure | None = None  #: large matrix products in float32
+    rows_flops_per_s: Figure | None = None  #: norms and softmax
+    elements_flops_per_s: Figure | None = (
+        None  #: element-wise operations and sums, without waiting for memory
+    )
+    half_products_flops_per_s: Figure | None = None  #: matrix products of float16 arrays
+    call_s: Figure | None = None  #: what the call of a kernel takes at least
+
+
+@dataclass(frozen=True, slots=True)
+class PageCache:
+    """Sequential transfers of at least 512 KB to and from the system's cache in memory."""
+
+    read_bytes_per_s: Figure | None = None
+    write_bytes_per_s: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +207,20 @@ class Profile:
     power: Power = Power()
     battery: Battery = Battery()
     thermal_network: ThermalNetwork = ThermalNetwork()
+    kernels: Kernels = Kernels()
+    page_cache: PageCache = PageCache()
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether a figure was measured under an emulator, so that no time that follows from it means
+        anything.
+        """
+        return any(figure.kind is FigureKind.EMULATED for figure in figures_of(self))
+
+    @property
+    def prediction(self) -> str:
+        """The `source` of what is computed from the profile's figures."""
+        return "modelled of emulated figures" if self.is_emulated else "modelled"
 
     @property
     def llvm_triple(self) -> str:
@@ -188,8 +254,20 @@ class Profile:
     @property
     def total_flops_per_s(self) -> float:
         """Of all cores at their highest clocks: an upper bound that heat does not let last."""
-        return sum(cluster.cores * cluster.peak_flops_per_s for cluster in self.clusters)
+        return sum(cluster.flops_per_s for cluster in self.clusters)
 
     @property
     def memory_bytes_per_s(self) -> float | None:
         return None if self.memory.bytes_per_s is None else self.memory.bytes_per_s.value
+
+
+def figures_of(part: object) -> Iterator[Figure]:
+    """Every figure of a profile or of a part of it."""
+    if isinstance(part, Figure):
+        yield part
+    elif isinstance(part, tuple):
+        for item in part:  # pyright: ignore[reportUnknownVariableType]
+            yield from figures_of(item)  # pyright: ignore[reportUnknownArgumentType]
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from figures_of(getattr(part, field.name))

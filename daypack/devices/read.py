@@ -18,10 +18,13 @@ from daypack.devices.profile import (
     Battery,
     Cluster,
     Flash,
+    Kernels,
     Memory,
     OperatingPoint,
+    PageCache,
     Power,
     Profile,
+    Reached,
     Thermal,
     ThermalNetwork,
 )
@@ -30,7 +33,7 @@ from daypack.errors import SpecError
 
 ARCHITECTURES = ("aarch64", "x86_64")
 
-Section = TypeVar("Section", Memory, Flash, Thermal, Power, Battery, ThermalNetwork)
+Section = TypeVar("Section", Memory, Flash, Thermal, Power, Battery, ThermalNetwork, Kernels, PageCache)
 
 
 def profile_names() -> tuple[str, ...]:
@@ -96,6 +99,8 @@ def _profile(table: TomlTable, name: str) -> Profile:
         power=_figures(table, "power", Power, ranged=True),
         battery=_figures(table, "battery", Battery, ranged=True),
         thermal_network=_figures(table, "thermal_network", ThermalNetwork, ranged=True),
+        kernels=_figures(table, "kernels", Kernels),
+        page_cache=_figures(table, "page_cache", PageCache),
     )
     if profile.design not in {cluster.name for cluster in profile.clusters}:
         raise table.error("design", "the name of a [[cluster]]")
@@ -113,6 +118,7 @@ def _cluster(table: TomlTable) -> Cluster:
         l1d_bytes=table.figure("l1d_bytes"),
         l2_bytes=table.figure("l2_bytes"),
         points=tuple(_point(entry) for entry in table.tables("points")),
+        products=tuple(_reached(entry) for entry in table.tables("products")),
     )
     table.close()
     return cluster
@@ -122,6 +128,12 @@ def _point(table: TomlTable) -> OperatingPoint:
     point = OperatingPoint(table.number("clock_hz"), table.figure("power_w"))
     table.close()
     return point
+
+
+def _reached(table: TomlTable) -> Reached:
+    reached = Reached(table.whole("threads"), table.whole("clamp"), table.figure("flops_per_s"))
+    table.close()
+    return reached
 
 
 def _figures(parent: TomlTable, key: str, kind: type[Section], *, ranged: bool = False) -> Section:

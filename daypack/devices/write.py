@@ -11,7 +11,7 @@ from daypack.devices.profile import Cluster, Figure, Profile
 
 _PLAIN = ("title", "arch", "llvm_cpu", "llvm_features", "cpu_features")
 _NUMBERS = ("vector_bits", "vector_registers")
-_SECTIONS = ("memory", "flash", "thermal", "power", "battery", "thermal_network")
+_SECTIONS = ("memory", "flash", "thermal", "power", "battery", "thermal_network", "kernels", "page_cache")
 _CLUSTER = ("clock_hz", "flop_per_cycle", "l1d_bytes", "l2_bytes")
 
 
@@ -43,6 +43,11 @@ def _cluster(cluster: Cluster) -> Iterator[str]:
         yield "\n[[cluster.points]]"
         yield f"clock_hz = {point.clock_hz!r}"
         yield f"power_w = {_figure(point.power_w)}"
+    for reached in cluster.products:
+        yield "\n[[cluster.products]]"
+        yield f"threads = {reached.threads}"
+        yield f"clamp = {reached.clamp}"
+        yield f"flops_per_s = {_figure(reached.flops_per_s)}"
 
 
 def _section(name: str, section: Any) -> Iterator[str]:

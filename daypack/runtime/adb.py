@@ -57,6 +57,11 @@ class Adb:
         else:
             yield from self._run_with_state(bundle, arguments, remote, data, control)
 
+    def system_file(self, path: str) -> str | None:
+        """The text of a small file of the phone."""
+        found = self._ask("shell", f"cat {shlex.quote(path)}")
+        return found.stdout if found.returncode == 0 else None
+
     def _run_with_state(
         self,
         bundle: Path,

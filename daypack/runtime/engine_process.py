@@ -54,6 +54,9 @@ class EngineArguments:
     `order` and `memory_bytes` choose among the bundle's plans. `rotate` runs each window in the next order,
     `squeeze` takes memory back after so many shards and `relax` returns it after so many windows: none of the
     three changes a result.
+
+    `cpus` (bit i: processor i) and `clamp` (of 1024) say where threads run and how much of it the kernel's
+    governor should see; for measurements, of bundles without a policy.
     """
 
     state: Path | None = None
@@ -74,6 +77,8 @@ class EngineArguments:
     evaluate: bool = False
     choices: int | None = None
     decisions: bool = False
+    cpus: int | None = None
+    clamp: int | None = None
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")
@@ -91,6 +96,8 @@ class EngineArguments:
             ("--memory", self.memory_bytes),
             ("--squeeze", self.squeeze),
             ("--relax", self.relax),
+            ("--cpus", self.cpus),
+            ("--clamp", self.clamp),
         )
         for name, value in valued:
             if value is not None:

@@ -175,7 +175,7 @@ def _ladder(cluster: Cluster, profile: Profile) -> Ladder:
         )
     low, high = points[0][0], points[-1][0]
     clocks = [low * (high / low) ** (level / (LEVELS - 1)) for level in range(LEVELS)]
-    per_cycle = cluster.flop_per_cycle.value
+    per_cycle = cluster.flops_per_s / (cluster.cores * cluster.clock_hz.value)
     return tuple((clock * per_cycle, _power_w(points, clock), clock) for clock in clocks)
 
 

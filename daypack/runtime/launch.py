@@ -52,6 +52,10 @@ class Launcher(Protocol):
         """
         ...
 
+    def system_file(self, path: str) -> str | None:
+        """The text of a small file of the machine that runs the engine; None where it cannot be read."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -71,6 +75,12 @@ class Local:
             )
         command = [str(bundle / "engine"), *_local_words(bundle, arguments)]
         yield from run_process(command, control or Control())
+
+    def system_file(self, path: str) -> str | None:
+        try:
+            return Path(path).read_text("utf-8", errors="replace")
+        except OSError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,11 @@ class Emulated:
         ]
         for event in run_process(command, control or Control()):
             yield {**event, "source": "emulated"} if event.get("source") == "measured" else event
+
+    def system_file(self, path: str) -> str | None:
+        """Nothing: the files are those of the machine that emulates."""
+        del path
+        return None
 
 
 def find_emulator() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from daypack.devices import Profile
@@ -24,19 +25,22 @@ def make_policy(
     limits: Limits,
     steps: int,
     deadline_s: float = math.inf,
+    parameters: Mapping[str, float] | None = None,
 ) -> ShippedPolicy:
-    """Raises `SpecError` for an unknown policy or a profile without the figures that energy needs, and
-    `PolicyError` for a policy that cannot be tabulated.
+    """Raises `SpecError` for an unknown policy, a parameter that it has not or a value out of bounds, or a
+    profile without the figures that energy needs, and `PolicyError` for a policy that cannot be tabulated.
     """
     setting = setting_of(profile, workload, limits)
-    return shipped_policy(tabulate(policy_named(name), setting), setting, steps, deadline_s)
+    return shipped_policy(tabulate(policy_named(name, parameters), setting), setting, steps, deadline_s)
 
 
-def room_for_policy(profile: Profile, name: str, limits: Limits) -> int:
+def room_for_policy(
+    profile: Profile, name: str, limits: Limits, parameters: Mapping[str, float] | None = None
+) -> int:
     """Bytes to keep free for `policy.bin` before there is a plan: what it takes for a step that is known, and
     some more. Raises as `make_policy`, so that a mistake is said before anything is compiled.
     """
-    stand_in = make_policy(profile, known_workload("gpt2-lora"), name, limits, 1)
+    stand_in = make_policy(profile, known_workload("gpt2-lora"), name, limits, 1, parameters=parameters)
     return len(policy_bytes(stand_in)) + ROOM_BYTES
 
 

@@ -2,7 +2,7 @@
 
 A study is a TOML file; every case starts from the same job and limits:
 
-    policies = ["lookahead", "pace", "mine.py:gentle"]
+    policies = ["lookahead", "pace", "mine.py:gentle", { name = "thermal-pid", set = { kp = 2.0 } }]
     devices = ["pixel8"]
     recordings = ["commuter:1", "day.csv"]
     workloads = ["gpt2-lora"]            # or bundles
@@ -26,7 +26,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -59,6 +59,12 @@ class Case:
     job: Job
     limits: Limits
     oracle: bool = False
+    parameters: Mapping[str, float] = field(default_factory=dict[str, float])  #: of the policy
+
+    @property
+    def label(self) -> str:
+        """The policy with the parameters that were chosen."""
+        return " ".join([self.policy, *(f"{name}={value:g}" for name, value in self.parameters.items())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def run_case(case: Case, *, traced: bool) -> Outcome:
     if colon and seed.isdigit():
         past = [plausible_days(owner, number) for number in PAST_SEEDS]
         free = free_shares(past, case.limits, case.workload.peak_bytes / 1e6)
-    policy = policy_named(case.policy)
+    policy = policy_named(case.policy, case.parameters)
     table = tabulate(policy, setting, free if policy.obeys_limits else None)
     return simulate(setting, load_recording(case.recording), case.job, table, traced=traced)
 
@@ -133,7 +139,7 @@ def run_row(case: Case) -> Result:
     return Result(
         case.device,
         case.recording,
-        case.policy,
+        case.label,
         case.workload.name,
         outcome.steps,
         outcome.tokens,
@@ -177,22 +183,23 @@ def read_study(path: Path) -> tuple[Case, ...]:
         if key not in known:
             raise SpecError(f"{path}: {key}: unknown key; takes {', '.join(sorted(known))}")
     names = {
-        key: _names(data, key, path.parent, f"{path}: ")
-        for key in ("policies", "devices", "recordings", "workloads")
+        key: _names(data, key, path.parent, f"{path}: ") for key in ("devices", "recordings", "workloads")
     }
+    policies = _policies(data.get("policies"), path.parent, f"{path}: policies")
     job = _job(data.get("job", {}), f"{path}: job")
     limits = _limits(data.get("limits", {}), f"{path}: limits")
     if not isinstance(data.get("oracle", False), bool):
         raise SpecError(f"{path}: oracle: found {data['oracle']!r}, takes true or false")
-    for policy in names["policies"]:
-        policy_named(policy)
+    for policy, parameters in policies:
+        policy_named(policy, parameters)
     for name in names["recordings"]:
         load_recording(name)
     works = [load_workload(name) for name in names["workloads"]]
     for device, work in product(names["devices"], works):
         setting_of(load_profile(device), work, limits)
-    crossed = product(names["devices"], names["recordings"], works, names["policies"])
-    return tuple(Case(d, r, p, w, job, limits, data.get("oracle", False)) for d, r, w, p in crossed)
+    crossed = product(names["devices"], names["recordings"], works, policies)
+    bounded = data.get("oracle", False)
+    return tuple(Case(d, r, name, w, job, limits, bounded, given) for d, r, w, (name, given) in crossed)
 
 
 def write_table(rows: Sequence[Result], path: Path) -> None:
@@ -212,6 +219,31 @@ def _names(data: Mapping[str, Any], key: str, base: Path, where: str) -> list[st
     if not all(isinstance(item, str) for item in items):
         raise SpecError(f"{where}{key}: found {found!r}, takes a list of names, at least one")
     return [_placed(item, base) for item in cast("list[str]", items)]
+
+
+def _policies(found: Any, base: Path, where: str) -> list[tuple[str, Mapping[str, float]]]:
+    """Names, and tables of a name and the parameters that are set."""
+    takes = "takes a list, at least one, of names and of tables { name = TEXT, set = { PARAMETER = NUMBER } }"
+    if not isinstance(found, list) or not found:
+        raise SpecError(f"{where}: found {found!r}, {takes}")
+    policies: list[tuple[str, Mapping[str, float]]] = []
+    for item in cast("list[Any]", found):
+        entry: Any = {"name": item} if isinstance(item, str) else item
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("name"), str)
+            or entry.keys() - {"name", "set"}
+        ):
+            raise SpecError(f"{where}: found {item!r}, {takes}")
+        chosen: Any = entry.get("set", {})
+        if not isinstance(chosen, dict) or not all(map(_is_number, cast("dict[str, Any]", chosen).values())):
+            raise SpecError(f"{where}: set: found {chosen!r}, {takes}")
+        policies.append((_placed(entry["name"], base), cast("dict[str, float]", chosen)))
+    return policies
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _placed(name: str, base: Path) -> str:

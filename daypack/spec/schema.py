@@ -313,6 +313,9 @@ class EnergySection(Section):
     policy: Annotated[str, Field(min_length=1)] = Field(
         "lookahead", description="the name of a policy, or FILE.py:NAME"
     )
+    parameters: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        {}, description="a table of the policy's own parameters, each a number"
+    )
     reserve: Annotated[float, Field(ge=0, le=1)] = Field(0.2, description="a number from 0 to 1")
     skin_celsius: Annotated[float, Field(ge=20, le=60)] = Field(42.0, description="a number from 20 to 60")
     deadline_hours: Positive | None = Field(None, description=_POSITIVE)

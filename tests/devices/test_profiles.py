@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
 
 import pytest
 
-from daypack.devices import Cluster, Figure, FigureKind, load_profile, profile_names
+from daypack.devices import Cluster, Figure, FigureKind, figures_of, load_profile, profile_names
 from daypack.runtime.cpu_features import FEATURES
 
 NAMES = profile_names()
 
+PLAIN = {"vector_bits", "vector_registers", "cores", "clock_hz"}
+"""Numbers without a source: what code is made for, counts, and the clock that a power was measured at."""
+
 
 def figures(thing: object) -> list[Figure]:
     """Every figure anywhere in a profile."""
-    if isinstance(thing, Figure):
-        return [thing]
-    if isinstance(thing, tuple):
-        return [figure for item in thing for figure in figures(item)]
-    if dataclasses.is_dataclass(thing):
-        return [
-            figure for field in dataclasses.fields(thing) for figure in figures(getattr(thing, field.name))
-        ]
-    return []
+    return list(figures_of(thing))
+
+
+def bare_numbers(part: Any, key: str = "") -> Iterator[str]:
+    """Keys of the numbers in a TOML document that belong to no figure."""
+    if isinstance(part, dict) and {"value", "source", "kind"} <= part.keys():
+        return
+    if isinstance(part, dict):
+        for name, inner in part.items():
+            yield from bare_numbers(inner, name)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from bare_numbers(inner, key)
+    elif isinstance(part, int | float):
+        yield key
 
 
 def test_the_known_devices() -> None:
@@ -56,6 +69,48 @@ def test_every_figure_says_where_it_is_from(name: str) -> None:
     found = figures(load_profile(name))
     assert len(found) >= 7
     assert all(figure.value > 0 and len(figure.source) >= 5 for figure in found)
+    assert FigureKind.EMULATED not in {figure.kind for figure in found}
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_no_number_of_a_file_stands_without_its_source(name: str) -> None:
+    text = (resources.files("daypack.devices") / f"{name}.toml").read_text()
+    assert set(bare_numbers(tomllib.loads(text))) <= PLAIN
+
+
+PUBLISHED = [
+    ("snapdragon-8gen2", "memory.energy_j_per_byte", 80e-12),  # 10 pJ a bit
+    ("cortex-a76", "memory.energy_j_per_byte", 64e-12),  # 8 pJ a bit
+    ("snapdragon-8gen2", "flash.read_bytes_per_s", 4.2e9),  # UFS 4.0
+    ("snapdragon-8gen2", "flash.write_bytes_per_s", 2.8e9),
+    ("snapdragon-8gen2", "flash.read_energy_j_per_byte", 0.42e-9),
+    ("pixel8", "flash.read_bytes_per_s", 2.1e9),  # UFS 3.1
+    ("pixel8", "flash.write_bytes_per_s", 1.2e9),
+    ("pixel8", "flash.read_energy_j_per_byte", 0.61e-9),
+    ("pixel8", "thermal.sustainable_power_w", 0.8),
+    ("pixel8", "thermal.max_power_w", 4.6),
+    ("pixel8", "thermal.passive_period_s", 7),
+    ("pixel8", "thermal.sustained_fraction", 0.6),
+    ("snapdragon-8gen2", "thermal_network.battery_time_constant_s", 210),
+    ("snapdragon-8gen2", "thermal_network.battery_heat_capacity_j_per_k", 75),
+    ("snapdragon-8gen2", "thermal_network.skin_time_constant_s", 100),
+    ("snapdragon-8gen2", "thermal_network.skin_heat_capacity_j_per_k", 40),
+    ("snapdragon-8gen2", "thermal_network.cpu_time_constant_s", 25),
+    ("snapdragon-8gen2", "thermal_network.cpu_heat_capacity_j_per_k", 20),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "value"), PUBLISHED)
+def test_published_figures_are_used_where_they_apply(name: str, key: str, value: float) -> None:
+    section, _, field = key.partition(".")
+    assert getattr(getattr(load_profile(name), section), field).value == value
+
+
+def test_the_pixels_cores_draw_the_published_currents() -> None:
+    """Milliamperes at 3.85 V: big 69.58, 128.49, 254.25; middle 116; little 98."""
+    big, mid, little = load_profile("pixel8").clusters
+    drawn = [point.power_w.value for point in (*big.points, mid.points[-1], little.points[-1])]
+    assert drawn == pytest.approx([3.85e-3 * ma for ma in (69.58, 128.49, 254.25, 116, 98)], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,6 +78,7 @@ def test_a_bundle_carries_its_policy_and_the_engine_follows_it(
         ('policy = "none.py:mine"', "there is no Python file none.py"),
         ("quiet_hours = [22, 25]", "energy.quiet_hours"),
         ("reserve = 2", "energy.reserve: got 2"),
+        ("[energy.parameters]\nspeed = 2", "policy lookahead: speed: unknown parameter; takes hedge"),
     ],
 )
 def test_what_no_policy_can_be_is_said_before_anything_is_compiled(

@@ -40,7 +40,8 @@ USAGE = (
     "[--verify-only] "
     "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] "
     "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] "
-    "[--evaluate [--choices N]] [--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS]"
+    "[--evaluate [--choices N]] [--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS] "
+    "[--cpus MASK] [--clamp N]"
 )
 DIGEST_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -99,6 +100,11 @@ def zero_steps(make: Any, example: Any) -> Any:
 @reaches(2, "--utc-offset: expected seconds from -86400 to 86400, found '-86401'")
 def far_from_greenwich(make: Any, example: Any) -> Any:
     return make().run("--utc-offset", "-86401")
+
+
+@reaches(2, "--clamp: expected a number from 1 to 1024, found '1025'")
+def beyond_the_whole(make: Any, example: Any) -> Any:
+    return make().run("--clamp", "1025")
 
 
 @reaches(2, "--steps: expected a number from 1 to 4294967295, found '4294967296'")
@@ -489,6 +495,16 @@ def no_thread_for_the_pager(make: Any, example: Any) -> Any:
 @reaches(5, "--commands: expected one more thread, the system gave none")
 def no_thread_for_commands(make: Any, example: Any) -> Any:
     return make(variant="faulty").run("--threads", "2", "--commands", env={"FAULT": "start_thread:2"})
+
+
+@reaches(
+    2,
+    "--cpus, --clamp: expected a bundle without a policy, found policy.bin, which chooses them",
+)
+def two_who_choose_processors(make: Any, example: Any) -> Any:
+    case = make()
+    case.set_policy(bytes(1000))
+    return case.run("--cpus", "1")
 
 
 @reaches(5, "memory: expected {*} bytes for the policy, found less")

@@ -155,6 +155,8 @@ def test_profile_counts_calls_by_kernel(case: Any) -> None:
     steps = [event for event in run.events if event["event"] == "step"]
     for step, profile in zip(steps, profiles, strict=True):
         assert 0 < profile["io_seconds"] < step["seconds"]
+        assert all(seconds > 0 for seconds in profile["shards"]) and profile["shards"]
+        assert sum(profile["shards"]) < step["seconds"]
 
 
 def test_a_step_tells_the_bytes_of_its_files(make_case: Callable[..., Any], example: Any) -> None:

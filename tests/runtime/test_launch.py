@@ -50,10 +50,12 @@ def test_every_argument_reaches_the_engine(case: Any, tmp_path: Path) -> None:
         fresh=True,
         verify_only=True,
         profile=True,
+        cpus=3,
+        clamp=512,
     )
     assert arguments.command_line("b", "s", "d") == [
         *("--bundle", "b", "--state", "s", "--data", "d", "--steps", "3", "--threads", "2"),
-        *("--fresh", "--verify-only", "--profile"),
+        *("--cpus", "3", "--clamp", "512", "--fresh", "--verify-only", "--profile"),
     ]
     assert [event["event"] for event in Local().run(case.bundle, arguments)] == ["verified"]
     list(Local().run(case.bundle, EngineArguments(state=tmp_path / "s", data=tmp_path / "data", steps=3)))
@@ -254,6 +256,25 @@ def test_adb_runs_the_engine_and_brings_the_state_home(case: Any, phone: Phone) 
     assert events[-1]["state"] == str(case.state) and events[1]["source"] == "measured"
     assert step_of(case.state) == 2 and not phone.state().exists()
     assert [path.name for path in case.state.parent.iterdir()] == ["state.safetensors"]
+
+
+def test_files_of_the_machine_that_runs_the_engine(case: Any, phone: Phone, tmp_path: Path) -> None:
+    phone.set(**settings(case, system={"/sys/devices/system/cpu/cpu7/cpu_capacity": "1024"}))
+    assert Adb().system_file("/sys/devices/system/cpu/cpu7/cpu_capacity") == "1024\n"
+    assert Adb().system_file("/sys/devices/system/cpu/cpu8/cpu_capacity") is None
+    (tmp_path / "file").write_text("250\n")
+    assert Local().system_file(str(tmp_path / "file")) == "250\n"
+    assert Local().system_file(str(tmp_path / "none")) is None
+    assert Emulated().system_file(str(tmp_path / "file")) is None
+
+
+def test_where_threads_run_changes_no_result(case: Any) -> None:
+    plain = losses(list(Local().run(case.bundle, EngineArguments(steps=2, threads=2))))
+    arguments = EngineArguments(steps=2, threads=2, fresh=True, cpus=1, clamp=512)
+    placed = list(Local().run(case.bundle, arguments))
+    assert losses(placed) == plain
+    notes = [event["message"] for event in placed if event["event"] == "note"]
+    assert notes in ([], ["clocks cannot be capped here: --clamp has no effect"])
 
 
 def test_adb_continues_from_the_host_s_state(case: Any, phone: Phone, tmp_path: Path) -> None:

@@ -116,6 +116,19 @@ def test_a_table_does_not_depend_on_who_ran_it(tmp_path: Path) -> None:
         ("[job]", "[limits]\nquiet_hours = [1]\n[job]", "limits.quiet_hours: found .*, takes a list of two"),
         ("[job]", "[limits]\nreserve = 3\n[job]", "limits.reserve: got 3, takes a number from 0 to 1"),
         ("policies", "= policies", "cannot read the study"),
+        (
+            '["lookahead", "mobilefinetuner"]',
+            "[]",
+            "policies: found .*, takes a list, at least one, of names",
+        ),
+        ('"lookahead"', "3", "policies: found 3, takes a list"),
+        ('"lookahead"', '{ name = "pace", sets = 1 }', "policies: found .*'sets'.*, takes a list"),
+        ('"lookahead"', '{ name = "pace", set = { margin = "much" } }', "policies: set: found .*'much'"),
+        (
+            '"lookahead"',
+            '{ name = "pace", set = { speed = 1 } }',
+            "policy pace: speed: unknown parameter; takes",
+        ),
     ],
 )
 def test_a_wrong_study_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:

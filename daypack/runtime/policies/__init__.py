@@ -10,6 +10,7 @@ from daypack.runtime.policies.policy import (
     Dimension,
     Observable,
     Observation,
+    Parameter,
     Policy,
     PolicyError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Dimension",
     "Observable",
     "Observation",
+    "Parameter",
     "Policy",
     "PolicyError",
     "PolicyTable",

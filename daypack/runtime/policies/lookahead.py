@@ -4,7 +4,7 @@ For constant prices the cheapest plan that does the work left in the free time l
 demand, as a mixture of two neighbouring gears (watts over speed are convex along `Setting.frugal`); its
 first gear is the faster of the two. The demand counts the free seconds that the owner's habits let expect
 until the deadline, so the plan is made anew at every observation. A forecast that says that little of the
-time is free is less certain; `HEDGE` makes up for that while there is time left. Heat is a bound on the
+time is free is less certain; `hedge` makes up for that while there is time left. Heat is a bound on the
 watts: what the processor has stored must still fit under the skin limit after a stop
 (`HeatModel.overshoot_k_per_w`).
 """
@@ -12,14 +12,22 @@ watts: what the processor has stored must still fit under the skin limit after a
 from __future__ import annotations
 
 from daypack.runtime.policies.pace import demand
-from daypack.runtime.policies.policy import PAUSE, Action, Dimension, Observable, Observation, Policy
+from daypack.runtime.policies.policy import (
+    PAUSE,
+    Action,
+    Dimension,
+    Observable,
+    Observation,
+    Parameter,
+    Policy,
+)
 from daypack.runtime.policies.setting import Setting
 
 FORECASTS = (0.25, 0.5, 0.75, 0.95)
-HEDGE = 0.1
-"""Speed added, for a forecast of which nothing is free; more of it saves few deadlines and costs many
-joules.
-"""
+PARAMETERS = {
+    "hedge": Parameter(0.1, 0.0, 3.0, "speed added, as a share, for a forecast of which nothing is free")
+}
+"""More of it saves few deadlines and costs many joules."""
 STEP_K = 0.25
 SKIN_BINS = 60
 
@@ -36,7 +44,7 @@ def _dimensions(setting: Setting) -> tuple[Dimension, ...]:
 
 def _decide(observation: Observation, state: int, setting: Setting) -> tuple[Action, int]:
     forecast = observation[Observable.FORECAST]
-    hedge = HEDGE * (1 - forecast) if forecast < FORECASTS[-1] else 0.0
+    hedge = setting.parameters["hedge"] * (1 - forecast) if forecast < FORECASTS[-1] else 0.0
     share = observation[Observable.DEMAND] * (1 + hedge)
     top = setting.limits.skin_celsius - setting.limits.skin_margin_k
     watts = (top - observation[Observable.SKIN]) / setting.heat.overshoot_k_per_w()
@@ -44,4 +52,4 @@ def _decide(observation: Observation, state: int, setting: Setting) -> tuple[Act
     return PAUSE if gear is None else Action(gear), state
 
 
-LOOKAHEAD = Policy("lookahead", _dimensions, _decide)
+LOOKAHEAD = Policy("lookahead", _dimensions, _decide, parameters=PARAMETERS)

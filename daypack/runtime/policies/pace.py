@@ -6,8 +6,10 @@ two gears is had by the faster one first and the slower one once it is enough.
 
 from __future__ import annotations
 
-from daypack.runtime.policies.policy import Action, Dimension, Observable, Observation, Policy
+from daypack.runtime.policies.policy import Action, Dimension, Observable, Observation, Parameter, Policy
 from daypack.runtime.policies.setting import Setting
+
+PARAMETERS = {"margin": Parameter(0.0, 0.0, 3.0, "speed added, as a share, to be done before the deadline")}
 
 
 def demand(setting: Setting) -> Dimension:
@@ -17,7 +19,8 @@ def demand(setting: Setting) -> Dimension:
 
 
 def _decide(observation: Observation, state: int, setting: Setting) -> tuple[Action, int]:
-    return Action(setting.frugal_for(observation[Observable.DEMAND])), state
+    share = observation[Observable.DEMAND] * (1 + setting.parameters["margin"])
+    return Action(setting.frugal_for(share)), state
 
 
-PACE = Policy("pace", lambda setting: (demand(setting),), _decide)
+PACE = Policy("pace", lambda setting: (demand(setting),), _decide, parameters=PARAMETERS)

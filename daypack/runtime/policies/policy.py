@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from daypack.errors import SpecError
@@ -105,9 +105,21 @@ Decide = Callable[[Observation, int, Setting], tuple[Action, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number that a user may choose for a policy."""
+
+    default: float
+    low: float
+    high: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A name, what it looks at on a device, and its function `(observation, state, setting)` → (action,
     state).
+
+    `setting.parameters` has the value of each of `parameters`: that in `chosen`, else its default.
 
     States are numbered from 0, where it begins. With a `period_s` it is also asked after that long without a
     change. `obeys_limits` is False only for published systems that know none.
@@ -119,3 +131,24 @@ class Policy:
     states: int = 1
     period_s: float = 0.0
     obeys_limits: bool = True
+    parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
+    chosen: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Of every parameter."""
+        return {name: self.chosen.get(name, known.default) for name, known in self.parameters.items()}
+
+    def with_values(self, chosen: Mapping[str, float]) -> Policy:
+        """The policy with values for some of its parameters; `SpecError` names one that it cannot have."""
+        for name, value in chosen.items():
+            if name not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise SpecError(f"policy {self.name}: {name}: unknown parameter; takes {known}")
+            known = self.parameters[name]
+            if not known.low <= value <= known.high:
+                raise SpecError(
+                    f"policy {self.name}: {name}: found {value:g}, takes a number from {known.low:g} to "
+                    f"{known.high:g}"
+                )
+        return replace(self, chosen=dict(chosen))

@@ -23,8 +23,14 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
-def policy_named(name: str) -> Policy:
-    """A known policy, or `FILE.py:NAME`, a `Policy` of the user's own. Raises `SpecError`."""
+def policy_named(name: str, chosen: Mapping[str, float] | None = None) -> Policy:
+    """A known policy, or `FILE.py:NAME`, a `Policy` of the user's own, with values chosen for some of its
+    parameters. Raises `SpecError`.
+    """
+    return _found(name).with_values(chosen or {})
+
+
+def _found(name: str) -> Policy:
     if name in POLICIES:
         return POLICIES[name]
     path, colon, attribute = name.rpartition(":")

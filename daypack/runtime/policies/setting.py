@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from daypack.devices import Profile
 from daypack.runtime.gears import LEVELS, Gear, GearCost, capped, cost_of_step, gears_of, hull, needed
@@ -14,7 +15,7 @@ from daypack.runtime.workload import Workload
 @dataclass(frozen=True, slots=True)
 class Setting:
     """`gears`, fastest first, and `costs` of one step have one order; `frugal` lists the gears worth using,
-    most frugal first, fastest last.
+    most frugal first, fastest last. `parameters`: of the policy that is tabulated.
     """
 
     profile: Profile
@@ -25,6 +26,7 @@ class Setting:
     frugal: tuple[int, ...]
     heat: HeatModel
     awake_w: float
+    parameters: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def everything(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -54,7 +54,7 @@ class PolicyTable:
 
 
 def tabulate(policy: Policy, setting: Setting, free: tuple[float, ...] | None = None) -> PolicyTable:
-    """Evaluate a policy for a device, a workload and limits.
+    """Evaluate a policy, with the values of its parameters, for a device, a workload and limits.
 
     `free` is the expected free share of each half hour (`habits`); without it all but the quiet hours are.
 
@@ -63,6 +63,7 @@ def tabulate(policy: Policy, setting: Setting, free: tuple[float, ...] | None = 
         it
             has not, or its table would be larger than `MAX_TABLE_BYTES`.
     """
+    setting = replace(setting, parameters=policy.values)
     dimensions = _dimensions(policy, setting)
     shape = (policy.states, *(dimension.bins for dimension in dimensions))
     cells = math.prod(shape)

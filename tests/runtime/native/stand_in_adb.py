@@ -64,12 +64,22 @@ def shell(command: str) -> None:
             shutil.rmtree(on_phone(path), ignore_errors=True)
         case ["test", "-f", path]:
             sys.exit(0 if on_phone(path).is_file() else 1)
+        case ["cat", path]:
+            cat(path)
         case ["date", "+%z"]:
             print("+0545")
         case ["cd", path, "&&", "exec", "./bundle/engine", *arguments]:
             run_engine(on_phone(path), arguments)
         case _:
             strange(f"shell command {command!r}")
+
+
+def cat(path: str) -> None:
+    """Of the files of the phone's system, those that settings name."""
+    text = SETTINGS.get("system", {}).get(path)
+    if text is None:
+        sys.exit(f"cat: {path}: No such file or directory")
+    print(text)
 
 
 def run_engine(directory: Path, arguments: list[str]) -> NoReturn:

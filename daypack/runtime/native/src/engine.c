@@ -23,6 +23,7 @@ static daypack_code run(daypack_engine *engine) {
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);
   if (code == DAYPACK_OK) code = daypack_start_pager(engine);
   if (code == DAYPACK_OK) code = daypack_start_governor(engine);
+  if (code == DAYPACK_OK) code = daypack_pin(engine);
   if (code == DAYPACK_OK) code = daypack_start_commands(engine);
   if (code == DAYPACK_OK) code = daypack_run_setup(engine);
   if (code == DAYPACK_OK) code = engine->options.evaluate ? daypack_run_evaluation(engine) : daypack_run_steps(engine);

@@ -92,12 +92,14 @@ static daypack_code run_shards(daypack_engine *engine, uint64_t step) {
   daypack_code code = DAYPACK_OK;
   engine->interrupted = false;
   daypack_begin_governed_step(engine);
-  while (code == DAYPACK_OK && begin < all && !engine->interrupted) {
+  for (uint64_t shard = 0; code == DAYPACK_OK && begin < all && !engine->interrupted; shard++) {
     const daypack_plan_instruction *end = begin;
     while (end < all && end->op != DAYPACK_OP_END_SHARD) end++;
     end += end < all;
     code = daypack_between_shards(engine);
+    uint64_t begin_ns = engine->platform->now_ns();
     if (code == DAYPACK_OK && !engine->interrupted) code = run_list(engine, step, begin, (uint64_t)(end - begin));
+    if (engine->options.profile) engine->shard_ns[shard] = engine->platform->now_ns() - begin_ns;
     if (code == DAYPACK_OK && !engine->interrupted) code = daypack_shard_is_done(engine);
     begin = end;
   }
@@ -136,7 +138,7 @@ daypack_code daypack_run_window(daypack_engine *engine, uint64_t number) {
 static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = daypack_clock_step(engine);
-  engine->io_ns = engine->transfer_ns = engine->read_bytes = engine->written_bytes = 0;
+  engine->io_ns = engine->transfer_ns = engine->store_ns = engine->read_bytes = engine->written_bytes = 0;
   engine->weights_read_bytes = 0;
   engine->step = (uint64_t)before + 1;
   uint64_t begin_ns = engine->platform->now_ns();

@@ -71,3 +71,17 @@ void daypack_shift(daypack_engine *engine, int32_t gear) {
   if (threads == 0) places[threads++] = (daypack_placement){gear, 0, 1024};
   governor->capped = daypack_place_pool(engine->pool, places, threads);
 }
+
+daypack_code daypack_pin(daypack_engine *engine) {
+  const daypack_options *options = &engine->options;
+  if (options->cpus == 0 && options->clamp == 0) return DAYPACK_OK;
+  if (engine->governor->policy.given)
+    return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
+                        "--cpus, --clamp: expected a bundle without a policy, found policy.bin, which chooses them");
+  daypack_placement places[DAYPACK_MAX_THREADS];
+  for (uint32_t index = 0; index < engine->threads; index++)
+    places[index] = (daypack_placement){0, options->cpus, options->clamp == 0 ? 1024 : options->clamp};
+  bool capped = daypack_place_pool(engine->pool, places, engine->threads);
+  if (capped || options->clamp == 0) return DAYPACK_OK;
+  return daypack_report_note(engine, "clocks cannot be capped here: --clamp has no effect");
+}

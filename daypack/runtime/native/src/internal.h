@@ -60,6 +60,8 @@ typedef struct {
   bool decisions;   /* tell every one, not only those that change something */
   const char *sensors; /* the root of /sys and /proc; "" is the system's own */
   int32_t utc_offset_s; /* of the owner's clock */
+  uint64_t cpus;        /* bit i: threads may run on processor i; 0: on any */
+  uint32_t clamp;       /* highest utilization that the kernel's governor should see, of 1024; 0: no cap */
 } daypack_options;
 
 /* plan.bin, or eval.bin, as loaded; every pointer is into `daypack_tables.plan_bytes` and has been checked. */
@@ -144,12 +146,14 @@ typedef struct {
   uint64_t tables_bytes;
   void **call_arguments;             /* as many as the kernel with the most arguments needs */
   daypack_kernel_time *kernel_times; /* one a kernel */
+  uint64_t *shard_ns;                /* with --profile: of each shard of the step */
   uint64_t io_ns;                    /* with --profile: in instructions that read files or wait for them */
   uint64_t read_bytes;               /* from and to files since the step began; transfers when they are waited for */
   uint64_t weights_read_bytes;       /* of them, from the weights */
   uint64_t written_bytes;
   uint64_t posted_transfers; /* of this step */
   uint64_t transfer_ns; /* that the pager's thread was busy */
+  uint64_t store_ns;    /* of it, with stores */
   uint64_t save_ns;     /* from the end of a step's instructions to its generation on disk */
 
   uint8_t *arena;
@@ -420,6 +424,9 @@ double daypack_gear_watts(const daypack_governor *governor, int32_t gear);
 /* gears.c */
 void daypack_find_clusters(daypack_engine *engine, daypack_governor *governor);
 void daypack_shift(daypack_engine *engine, int32_t gear);
+
+/* Every thread to where --cpus and --clamp say, for measurements. */
+DAYPACK_MUST_CHECK daypack_code daypack_pin(daypack_engine *engine);
 
 /* account.c */
 void daypack_open_account(daypack_engine *engine);

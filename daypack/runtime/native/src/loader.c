@@ -78,18 +78,21 @@ static void point(daypack_engine *engine, uint8_t *bytes) {
   plan->strings = (const void *)(bytes + header->strings.offset_bytes);
 }
 
-/* Room for the largest plan so far, after it the two small tables that running needs. Their sizes are the linked
- * kernels', which every plan must have. A larger plan takes new memory; this happens before the first step only. */
+/* Room for the largest plan so far, after it the small tables that running needs. The sizes of two are the linked
+ * kernels', which every plan must have; with --profile there is one of shards, of which no plan has more than
+ * instructions. A larger plan takes new memory; this happens before the first step only. */
 static uint8_t *map_tables(daypack_engine *engine, const daypack_plan_header *header) {
   uint64_t file_bytes = header->file_bytes;
   if (engine->tables != NULL && file_bytes <= engine->tables_bytes) return engine->tables;
   uint64_t times_bytes = daypack_linked.kernel_count * sizeof(daypack_kernel_time);
   uint64_t arguments_bytes = ((uint64_t)daypack_linked.argument_count + 1) * sizeof(void *);
   if (!daypack_align(&file_bytes, DAYPACK_ALIGNMENT_BYTES)) return NULL;
-  uint8_t *bytes = engine->platform->map((size_t)(file_bytes + times_bytes + arguments_bytes));
+  uint64_t shards_bytes =
+      engine->options.profile ? file_bytes / sizeof(daypack_plan_instruction) * sizeof *engine->shard_ns : 0;
+  uint8_t *bytes = engine->platform->map((size_t)(file_bytes + times_bytes + arguments_bytes + shards_bytes));
   if (bytes == NULL) {
     (void)daypack_fail(&engine->error, DAYPACK_MISSING, "memory: expected %llu bytes for the plan's tables, found less",
-                       (unsigned long long)(file_bytes + times_bytes + arguments_bytes));
+                       (unsigned long long)(file_bytes + times_bytes + arguments_bytes + shards_bytes));
     return NULL;
   }
   if (engine->tables != NULL) engine->platform->release(engine->tables, (size_t)engine->tables_bytes);
@@ -97,6 +100,7 @@ static uint8_t *map_tables(daypack_engine *engine, const daypack_plan_header *he
   engine->tables_bytes = file_bytes;
   engine->kernel_times = (void *)(bytes + file_bytes);
   engine->call_arguments = (void *)(bytes + file_bytes + times_bytes);
+  engine->shard_ns = (void *)(bytes + file_bytes + times_bytes + arguments_bytes);
   return bytes;
 }
 

@@ -7,9 +7,9 @@
   "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] [--verify-only] " \
   "[--profile] [--direct] [--audit-arena] [--tokenize FILE] [--require-signature KEY] " \
   "[--order NAME] [--memory BYTES] [--rotate] [--squeeze SHARDS] [--relax WINDOWS] [--evaluate [--choices N]] " \
-  "[--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS]"
+  "[--commands] [--decisions] [--sensors DIR] [--utc-offset SECONDS] [--cpus MASK] [--clamp N]"
 
-enum { MOST_CHOICES = 1000 };
+enum { MOST_CHOICES = 1000, WHOLE_CLAMP = 1024 };
 
 static daypack_code parse_count(daypack_error *error, const char *name, const char *text, uint64_t limit,
                                 uint64_t *count) {
@@ -90,6 +90,12 @@ static daypack_code parse_valued(daypack_options *options, daypack_error *error,
     return parse_count(error, name, value, UINT32_MAX, &options->squeeze);
   } else if (strcmp(name, "--relax") == 0) {
     return parse_count(error, name, value, UINT32_MAX, &options->relax);
+  } else if (strcmp(name, "--cpus") == 0) {
+    return parse_count(error, name, value, UINT64_MAX / 16, &options->cpus);
+  } else if (strcmp(name, "--clamp") == 0) {
+    code = parse_count(error, name, value, WHOLE_CLAMP, &count);
+    options->clamp = (uint32_t)count;
+    return code;
   } else {
     code = parse_count(error, name, value, DAYPACK_MAX_THREADS, &count);
     options->threads = (uint32_t)count;
@@ -103,7 +109,8 @@ static bool takes_value(const char *name) {
          strcmp(name, "--steps") == 0 || strcmp(name, "--threads") == 0 || strcmp(name, "--tokenize") == 0 ||
          strcmp(name, "--require-signature") == 0 ||
          strcmp(name, "--order") == 0 || strcmp(name, "--memory") == 0 || strcmp(name, "--squeeze") == 0 ||
-         strcmp(name, "--relax") == 0 || strcmp(name, "--choices") == 0 || strcmp(name, "--sensors") == 0 || strcmp(name, "--utc-offset") == 0;
+         strcmp(name, "--relax") == 0 || strcmp(name, "--choices") == 0 || strcmp(name, "--sensors") == 0 ||
+         strcmp(name, "--utc-offset") == 0 || strcmp(name, "--cpus") == 0 || strcmp(name, "--clamp") == 0;
 }
 
 /* BUNDLE.state is a sibling of BUNDLE, so the bundle's path must end in a name of its own. */

@@ -32,6 +32,7 @@ static struct {
   uint64_t weights_bytes; /* of them */
   uint64_t written_bytes;
   uint64_t busy_ns;
+  uint64_t store_ns; /* of it, with stores */
 } pager = {.mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .progress = PTHREAD_COND_INITIALIZER};
 
 static void lock(void) { (void)pthread_mutex_lock(&pager.mutex); }
@@ -127,6 +128,7 @@ static void *run_pager(void *context) {
     uint64_t elapsed_ns = pager.engine->platform->now_ns() - begin_ns;
     lock();
     pager.busy_ns += elapsed_ns;
+    if (next->op == DAYPACK_OP_STORE) pager.store_ns += elapsed_ns;
     pager.done += code == DAYPACK_OK;
     if (code != DAYPACK_OK) pager.error = pager.found;
     (void)pthread_cond_signal(&pager.progress);
@@ -172,7 +174,8 @@ daypack_code daypack_wait_transfers(daypack_engine *engine, uint64_t transfers) 
   engine->weights_read_bytes += pager.weights_bytes;
   engine->written_bytes += pager.written_bytes;
   engine->transfer_ns += pager.busy_ns;
-  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = 0;
+  engine->store_ns += pager.store_ns;
+  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = pager.store_ns = 0;
   unlock();
   return code;
 }
@@ -184,7 +187,7 @@ daypack_code daypack_cancel_transfers(daypack_engine *engine) {
   while (pager.busy) (void)pthread_cond_wait(&pager.progress, &pager.mutex);
   daypack_code code = pager.error.code;
   if (code != DAYPACK_OK) engine->error = pager.error;
-  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = 0;
+  pager.read_bytes = pager.weights_bytes = pager.written_bytes = pager.busy_ns = pager.store_ns = 0;
   pager.cancel = false;
   unlock();
   return code;

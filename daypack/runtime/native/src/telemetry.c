@@ -134,19 +134,28 @@ daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float lo
   return send(engine);
 }
 
+DAYPACK_MUST_CHECK static daypack_code send_half(const daypack_platform *platform, daypack_error *error) {
+  int result = length < sizeof line / 2 ? 0 : flush(platform);
+  return result < 0 ? daypack_fail(error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s", strerror(-result))
+                    : DAYPACK_OK;
+}
+
 daypack_code daypack_report_profile(daypack_engine *engine) {
-  append("{\"event\":\"profile\",\"io_seconds\":%.9f,\"transfer_seconds\":%.9f,\"kernels\":[",
-         (double)engine->io_ns / 1e9, (double)engine->transfer_ns / 1e9);
+  append("{\"event\":\"profile\",\"io_seconds\":%.9f,\"transfer_seconds\":%.9f,\"store_seconds\":%.9f,\"kernels\":[",
+         (double)engine->io_ns / 1e9, (double)engine->transfer_ns / 1e9, (double)engine->store_ns / 1e9);
   for (uint64_t index = 0; index < engine->plan.header->kernels.count; index++) {
     daypack_kernel_time *time = &engine->kernel_times[index];
     append("%s{\"kernel\":%llu,\"calls\":%llu,\"seconds\":%.9f}", index == 0 ? "" : ",", (unsigned long long)index,
            (unsigned long long)time->calls, (double)time->elapsed_ns / 1e9);
     *time = (daypack_kernel_time){0};
-    if (length < sizeof line / 2) continue;
-    int result = flush(engine->platform);
-    if (result < 0)
-      return daypack_fail(&engine->error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s",
-                          strerror(-result));
+    daypack_code code = send_half(engine->platform, &engine->error);
+    if (code != DAYPACK_OK) return code;
+  }
+  append("],\"shards\":[");
+  for (uint64_t shard = 0; shard < engine->governor->shards; shard++) {
+    append("%s%.9f", shard == 0 ? "" : ",", (double)engine->shard_ns[shard] / 1e9);
+    daypack_code code = send_half(engine->platform, &engine->error);
+    if (code != DAYPACK_OK) return code;
   }
   append("]}");
   return send(engine);
@@ -168,11 +177,8 @@ static daypack_code append_floats(daypack_engine *engine, const char *name, cons
   append(",\"%s\":[", name);
   for (uint32_t index = 0; index < count; index++) {
     append("%s%.9g", index == 0 ? "" : ",", (double)values[index]);
-    if (length < sizeof line / 2) continue;
-    int result = flush(engine->platform);
-    if (result < 0)
-      return daypack_fail(&engine->error, DAYPACK_STOPPED, "standard output: cannot write metrics: %s",
-                          strerror(-result));
+    daypack_code code = send_half(engine->platform, &engine->error);
+    if (code != DAYPACK_OK) return code;
   }
   append("]");
   return DAYPACK_OK;
