@@ -55,6 +55,13 @@ def rates_of(kernels: Sequence[KernelReading]) -> Rates:
     )
 
 
+def half_rate(kernels: Sequence[KernelReading]) -> float:
+    """Operations a second of the products of a program that has nothing else of weight."""
+    products = [kernel for kernel in kernels if kernel.kind == PRODUCT]
+    seconds = sum(kernel.calls * kernel.seconds for kernel in products)
+    return _rate("float16 products", sum(kernel.calls * kernel.flops for kernel in products), seconds)
+
+
 def product_rates(kernels: Sequence[KernelReading], rates: Rates) -> dict[str, float]:
     """Operations a second of each product by its schedule, packing and moving included."""
     return {

@@ -83,6 +83,18 @@ def write_pages(folder: Path, sizes: Sizes, profile: Profile) -> Path:
     return _written(folder / "pages.bundle", model, loss, batch, profile, sizes.page_budget_bytes)
 
 
+def write_half(folder: Path, sizes: Sizes, profile: Profile) -> Path:
+    """Compile a product of float16 arrays; returns the bundle. Raises NoKernel where there are none."""
+    model = {"up": _drawn(sizes.width, 4 * sizes.width)}
+    x = np.random.default_rng(1).standard_normal((sizes.sequences * sizes.tokens, sizes.width), np.float32)
+
+    def loss(model: Any, batch: Any) -> Any:
+        product = batch["x"].astype(jnp.float16) @ model["up"].astype(jnp.float16)
+        return jnp.mean(jnp.square(product.astype(jnp.float32)))
+
+    return _written(folder / "half.bundle", model, loss, {"x": x}, profile, None)
+
+
 def data_of(bundle: Path) -> Path:
     """The data that a bundle of this module is run on; it was written beside the bundle."""
     return bundle.with_suffix(".data")

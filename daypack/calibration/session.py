@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from daypack.calibration.fit import Rates, product_rates, rates_of
+from daypack.calibration.fit import Rates, half_rate, product_rates, rates_of
 from daypack.calibration.processors import masks_of
-from daypack.calibration.programs import Sizes, write_block, write_pages
+from daypack.calibration.programs import Sizes, write_block, write_half, write_pages
 from daypack.calibration.readings import Place, Reading, read
 from daypack.devices import (
     Cluster,
@@ -22,7 +22,7 @@ from daypack.devices import (
     load_profile,
     profile_text,
 )
-from daypack.errors import SpecError
+from daypack.errors import NoKernel, SpecError
 from daypack.runtime.launch import Launcher, launcher
 
 STEPS = 3
@@ -92,6 +92,7 @@ def calibrate(
         block = write_block(Path(name), sizes, profile)
         pages = write_pages(Path(name), sizes, profile)
         measured, products = _with_kernels(session, block)
+        measured = _with_half(session, measured, Path(name), sizes)
         measured = _with_files(session, measured, pages)
     if session.source == FigureKind.EMULATED.value:
         measured = replace(measured, title=f"{measured.title} ({EMULATED})")
@@ -117,7 +118,6 @@ def _kernels(session: _Session, rates: Rates) -> Kernels:
     rows = rates.rows_flops_per_s
     if rows is None:
         session.kept["kernels.rows_flops_per_s"] = "no norm and no softmax was long enough to be timed"
-    session.kept["kernels.half_products_flops_per_s"] = "the compiler makes no float16 products"
     return Kernels(
         products_flops_per_s=session.figure(rates.products_flops_per_s, "products of a transformer block"),
         rows_flops_per_s=session.profile.kernels.rows_flops_per_s
@@ -127,6 +127,19 @@ def _kernels(session: _Session, rates: Rates) -> Kernels:
         half_products_flops_per_s=session.profile.kernels.half_products_flops_per_s,
         call_s=session.figure(rates.call_s, "updates of tiny arrays"),
     )
+
+
+def _with_half(session: _Session, profile: Profile, folder: Path, sizes: Sizes) -> Profile:
+    """The profile with the rate of float16 products, where there are kernels for them."""
+    try:
+        half = write_half(folder, sizes, session.profile)
+    except NoKernel as error:
+        session.kept["kernels.half_products_flops_per_s"] = error.message
+        return profile
+    session.tell("float16", 0.75)
+    value = half_rate(session.read(half, Place(profile.cores)).kernels)
+    figure = session.figure(value, "float16 products")
+    return replace(profile, kernels=replace(profile.kernels, half_products_flops_per_s=figure))
 
 
 def _clusters(session: _Session, block: Path, rates: Rates) -> Iterator[Cluster]:
