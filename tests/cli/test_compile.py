@@ -18,6 +18,7 @@ def test_json_is_one_object_with_the_documented_keys(command, api, spec_file: Pa
             "step_joules": None,
             "flash_read_bytes": 0,
             "flash_written_bytes": 4096,
+            "source": "modelled",
         },
         "kernels": 34,
         "shards": 12,
