@@ -223,23 +223,27 @@ def _names(data: Mapping[str, Any], key: str, base: Path, where: str) -> list[st
 
 def _policies(found: Any, base: Path, where: str) -> list[tuple[str, Mapping[str, float]]]:
     """Names, and tables of a name and the parameters that are set."""
-    takes = "takes a list, at least one, of names and of tables { name = TEXT, set = { PARAMETER = NUMBER } }"
     if not isinstance(found, list) or not found:
-        raise SpecError(f"{where}: found {found!r}, {takes}")
-    policies: list[tuple[str, Mapping[str, float]]] = []
-    for item in cast("list[Any]", found):
-        entry: Any = {"name": item} if isinstance(item, str) else item
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(entry.get("name"), str)
-            or entry.keys() - {"name", "set"}
-        ):
-            raise SpecError(f"{where}: found {item!r}, {takes}")
-        chosen: Any = entry.get("set", {})
-        if not isinstance(chosen, dict) or not all(map(_is_number, cast("dict[str, Any]", chosen).values())):
-            raise SpecError(f"{where}: set: found {chosen!r}, {takes}")
-        policies.append((_placed(entry["name"], base), cast("dict[str, float]", chosen)))
-    return policies
+        raise SpecError(f"{where}: found {found!r}, {_TAKES_POLICIES}")
+    return [_policy(item, base, where) for item in cast("list[Any]", found)]
+
+
+_TAKES_POLICIES = (
+    "takes a list, at least one, of names and of tables { name = TEXT, set = { PARAMETER = NUMBER } }"
+)
+
+
+def _policy(item: Any, base: Path, where: str) -> tuple[str, Mapping[str, float]]:
+    if isinstance(item, str):
+        return _placed(item, base), {}
+    entry: dict[str, Any] = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    name: Any = entry.get("name")
+    if not isinstance(name, str) or entry.keys() - {"name", "set"}:
+        raise SpecError(f"{where}: found {item!r}, {_TAKES_POLICIES}")
+    chosen: Any = entry.get("set", {})
+    if not isinstance(chosen, dict) or not all(map(_is_number, cast("dict[str, Any]", chosen).values())):
+        raise SpecError(f"{where}: set: found {chosen!r}, {_TAKES_POLICIES}")
+    return _placed(name, base), cast("dict[str, float]", chosen)
 
 
 def _is_number(value: Any) -> bool:
