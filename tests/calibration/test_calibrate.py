@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,27 @@ def test_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert header[1:] == [f"# not measured: {key}: {why}" for key, why in record["kept"].items()]
     for key in ("read_bytes_per_s", "write_bytes_per_s"):  # past the cache, or why not
         assert (getattr(after.flash, key) in new) is not (f"flash.{key}" in record["kept"])
+
+
+@pytest.mark.usefixtures("small")
+def test_a_phone(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stand-in for adb, a phone of this machine's kind behind it."""
+    phone = tmp_path / "phone"
+    for folder in ("disk", "bin"):
+        (phone / folder).mkdir(parents=True)
+    stand_in = repository / "tests" / "runtime" / "native" / "stand_in_adb.py"
+    (phone / "bin" / "adb").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stand_in}" "$@"\n')
+    (phone / "bin" / "adb").chmod(0o755)
+    settings = {"state": "device", "machine": load_profile("host").arch, "emulator": []}
+    (phone / "settings.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("PATH", f"{phone / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_PHONE", str(phone))
+    record = calibrated(capsys, "host", "--out", str(tmp_path / "phone.toml"), "--via", "adb")
+    assert record["source"] == "measured"
+    assert load_profile(str(tmp_path / "phone.toml")).kernels.products_flops_per_s is not None
+    assert "exec ./bundle/engine" in (phone / "calls.json").read_text()
 
 
 @pytest.mark.usefixtures("small")
