@@ -65,7 +65,7 @@ def test_a_phone(
     stand_in = repository / "tests" / "runtime" / "native" / "stand_in_adb.py"
     (phone / "bin" / "adb").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stand_in}" "$@"\n')
     (phone / "bin" / "adb").chmod(0o755)
-    settings = {"state": "device", "machine": load_profile("host").arch, "emulator": []}
+    settings: dict[str, Any] = {"state": "device", "machine": load_profile("host").arch, "emulator": []}
     (phone / "settings.json").write_text(json.dumps(settings))
     monkeypatch.setenv("PATH", f"{phone / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("STAND_IN_PHONE", str(phone))
