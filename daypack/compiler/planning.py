@@ -48,6 +48,8 @@ GOOD_ENOUGH = 1.01
 """A plan this near to the cost of keeping everything ends a search: no other way saves more than that."""
 BLOCK_SHARES = (0.05, 0.15)
 """Weights of a block of the layer-major order, by the memory budget."""
+SPARING = 0.97
+"""A plan that reads no weight again is taken for this much cheaper: a longer search makes more of it."""
 READ_BYTES_PER_S, WRITE_BYTES_PER_S = 1e9, 0.5e9
 """Flash of a profile that says nothing of it."""
 
@@ -88,8 +90,8 @@ class Planned:
 
     `save_steps`: steps between two savings of the state; `target_bytes`: what the planner was given, less
     than the budget where the layout has gaps. `model` prices the projection; `listed` is the window in its
-    listed order, which `window` has in `order`; `budget_bytes` is 0 for none. `evaluation`: the plan of the
-    step's evaluation, or why there is none, where one was asked for.
+    listed order, which `window` has in `order`; `budget_bytes` is 0 for none; `reread` is that of its means.
+    `evaluation`: the plan of the step's evaluation, or why there is none, where one was asked for.
     """
 
     step: TrainStep
@@ -105,6 +107,7 @@ class Planned:
     order: Order
     listed: Window
     budget_bytes: int
+    reread: bool = True
     evaluation: Planned | str | None = None
 
     @property
@@ -150,13 +153,14 @@ def plan_window(
     refusal: BudgetInfeasible | None = None
     best: Planned | None = None
     draft = replace(options, plan_seconds=min(DRAFT_SECONDS, options.plan_seconds))
-    for order, ordered in _orders(window, options):
+    for order, ordered, reread in _orders(window, options):
+        tried = replace(draft, means=replace(draft.means, reread=reread))
         try:
-            planned = _plan_order(step, (window, ordered, order), table, profile, draft)
+            planned = _plan_order(step, (window, ordered, order), table, profile, tried)
         except BudgetInfeasible as error:
             refusal = refusal or error
             continue
-        if best is None or planned.price < best.price:
+        if best is None or (1.0 if reread else SPARING) * planned.price < best.price:
             best = planned
         if best.pays_nothing:
             break
@@ -184,6 +188,7 @@ def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
     """The same order planned again with all the time there is, and the cheaper of the two."""
     if draft.pays_nothing:
         return draft
+    options = replace(options, means=replace(options.means, reread=draft.reread))
     try:
         ordered = (draft.listed, draft.window, draft.order)
         again = _plan_order(draft.step, ordered, draft.table, profile, options, draft.target_bytes)
@@ -192,9 +197,12 @@ def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
     return min(draft, again, key=lambda planned: planned.price)
 
 
-def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window]]:
-    """The orders asked for. None in particular: the listed one; where weights may be paged over several
-    micro-steps, also layer-major ones.
+def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window, bool]]:
+    """The orders asked for, and whether paged weights may be read again to recompute. None in particular: the
+    listed one; where weights may be paged over several micro-steps, also layer-major ones.
+
+    Layer by layer, activations of all micro-steps may be cheaper to page than to compute again where that
+    reads a weight a third time; a short search does not find this by itself.
     """
     several = len(window.batches) > 1
     asked = options.orders
@@ -204,11 +212,14 @@ def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window]]:
     for order in asked if several or asked != (Order.LAYER_MAJOR,) else (Order.MICRO_BATCH_MAJOR,):
         if order is Order.LAYER_MAJOR and several:
             for share in BLOCK_SHARES:
-                yield order, layer_major(window, int((options.memory_bytes or _weights(window)) * share))
+                ordered = layer_major(window, int((options.memory_bytes or _weights(window)) * share))
+                yield order, ordered, options.means.reread
+            if options.means.reread and options.means.swap and options.objective is not Objective.WEAR:
+                yield order, ordered, False
         elif order is Order.INTERLEAVED:
-            yield order, eager_update(window)
+            yield order, eager_update(window), options.means.reread
         elif order is not Order.LAYER_MAJOR:
-            yield order, window
+            yield order, window, options.means.reread
 
 
 def _weights(window: Window) -> int:
@@ -256,6 +267,7 @@ def _plan_order(
         order,
         listed,
         options.memory_bytes or 0,
+        options.means.reread,
     )
 
 
@@ -394,6 +406,7 @@ class _Planner:
         allowed = restricted(
             problem,
             recompute=means.recompute,
+            reread=means.reread,
             paging=means.paging,
             swap=means.swap,
             reorder=means.reorder,

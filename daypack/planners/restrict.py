@@ -3,6 +3,7 @@
 What is taken away is taken from the problem, so every planner obeys without knowing:
 
 - recomputation: every node is computed once;
+- reading again: what reads a source that may be paged is computed once;
 - paging: nothing may leave memory;
 - swap: only sources may;
 - free order: between two nodes that follow each other in the listed order and do not depend on each other
@@ -36,6 +37,7 @@ def restricted(
     problem: Problem,
     *,
     recompute: bool = True,
+    reread: bool = True,
     paging: bool = True,
     swap: bool = True,
     reorder: bool = True,
@@ -44,12 +46,21 @@ def restricted(
     if not recompute:
         computed = (node.id for node in problem.nodes if not problem.is_source(node.id))
         problem = replace(problem, once=problem.once | frozenset(computed))
+    if not reread:
+        readers = (
+            node.id for node in problem.nodes if any(_is_paged_source(problem, i) for i in node.inputs)
+        )
+        problem = replace(problem, once=problem.once | frozenset(readers))
     if not paging:
         problem = replace(problem, paging=None)
     elif not swap and problem.paging is not None:
         sources = frozenset(filter(problem.is_source, problem.paging.pageable))
         problem = replace(problem, paging=replace(problem.paging, pageable=sources))
     return Restricted(problem, {n.id: n.id for n in problem.nodes}) if reorder else _in_order(problem)
+
+
+def _is_paged_source(problem: Problem, value: int) -> bool:
+    return problem.is_source(value) and problem.pageable(value)
 
 
 def _in_order(problem: Problem) -> Restricted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 
@@ -49,6 +51,16 @@ def test_every_node_once(problem: Problem, name: str) -> None:
     computed = counted(plan, Op.COMPUTE)
     assert len(computed) == len(set(computed))
     assert counted(plan, Op.PAGE_IN), "what does not fit is paged"
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_no_paged_source_is_read_again_to_recompute(problem: Problem, name: str) -> None:
+    paged = {node.id for node in problem.nodes if problem.is_source(node.id) and problem.pageable(node.id)}
+    plan = planned(restricted(problem, reread=False), name, memory_of(problem))
+    validate_plan(problem, plan, memory_of(problem))
+    computed = Counter(counted(plan, Op.COMPUTE))
+    assert all(computed[node.id] == 1 for node in problem.nodes if paged & set(node.inputs))
+    assert max(computed.values()) > 1, "what reads none is computed again"
 
 
 @pytest.mark.parametrize("name", PLANNERS)
