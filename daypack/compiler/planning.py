@@ -200,9 +200,6 @@ def polished(draft: Planned, profile: Profile, options: Options) -> Planned:
 def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window, bool]]:
     """The orders asked for, and whether paged weights may be read again to recompute. None in particular: the
     listed one; where weights may be paged over several micro-steps, also layer-major ones.
-
-    Layer by layer, activations of all micro-steps may be cheaper to page than to compute again where that
-    reads a weight a third time; a short search does not find this by itself.
     """
     several = len(window.batches) > 1
     asked = options.orders
@@ -211,15 +208,23 @@ def _orders(window: Window, options: Options) -> Iterator[tuple[Order, Window, b
         asked = (Order.MICRO_BATCH_MAJOR, *((Order.LAYER_MAJOR,) if reorder else ()))
     for order in asked if several or asked != (Order.LAYER_MAJOR,) else (Order.MICRO_BATCH_MAJOR,):
         if order is Order.LAYER_MAJOR and several:
-            for share in BLOCK_SHARES:
-                ordered = layer_major(window, int((options.memory_bytes or _weights(window)) * share))
-                yield order, ordered, options.means.reread
-            if options.means.reread and options.means.swap and options.objective is not Objective.WEAR:
-                yield order, ordered, False
+            for ordered, reread in _layer_major(window, options):
+                yield order, ordered, reread
         elif order is Order.INTERLEAVED:
             yield order, eager_update(window), options.means.reread
         elif order is not Order.LAYER_MAJOR:
             yield order, window, options.means.reread
+
+
+def _layer_major(window: Window, options: Options) -> Iterator[tuple[Window, bool]]:
+    """Blocks of several sizes; the last of them also with every activation paged that would otherwise be
+    computed again by reading a weight a third time. A search does not come upon this by itself.
+    """
+    means, memory = options.means, options.memory_bytes or _weights(window)
+    for share in BLOCK_SHARES:
+        yield layer_major(window, int(memory * share)), means.reread
+    if options.memory_bytes and means.reread and means.swap and options.objective is not Objective.WEAR:
+        yield layer_major(window, int(memory * BLOCK_SHARES[-1])), False
 
 
 def _weights(window: Window) -> int:

@@ -24,8 +24,10 @@ Longs = NDArray[np.int64]
 
 NEAR = 1.01
 """A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
-TRIES, VISITS = 4, 80_000_000
-"""Capacities that `near_load` tries at most, and the work for each: somewhat below a second."""
+TRIES, VISITS = 6, 240_000_000
+"""Capacities that `near_load` tries at most, and the work for each: up to some three seconds."""
+STRIP = 0.004
+"""Of the load, what the smallest buffers may take together that are laid out apart from the others."""
 CLOSE = 1.002
 """Capacities nearer to each other than this are not told apart."""
 
@@ -60,6 +62,10 @@ class Columns:
     lower: Longs
     upper: Longs
     size: Longs
+
+    def part(self, chosen: NDArray[np.bool_]) -> Columns:
+        """Some of the buffers."""
+        return Columns(self.lower[chosen], self.upper[chosen], self.size[chosen])
 
 
 def lay_out(buffers: Sequence[Buffer], *, alignment_bytes: int = 64) -> Layout:
@@ -120,24 +126,53 @@ def near_load(
 
 
 def _eject(columns: Columns, offsets: Longs, goal: int, visits: int, seed: int) -> Longs:
-    """Aim at the goal, then between it and what is known to do."""
+    """Aim at the goal, then between it and what is known to do.
+
+    The smallest buffers lie in a strip of their own above the others, which alone are searched for: there may
+    be as many of them as of the others, and they hardly matter.
+    """
     from daypack.planners.layout_eject import ejected, neighbours
 
-    near = neighbours(columns)
+    small = _smallest(columns)
+    few = columns.part(~small)
+    near = neighbours(few)
     if near is None:
         return offsets
+    strip = best_first_fit(columns.part(small), 0)
+    height = _total(columns.part(small), strip)
+    known = best_first_fit(few, goal - height)
     low, high = goal, _total(columns, offsets)
     target = goal
     for attempt in range(TRIES):
-        found = ejected(columns, near, offsets, target, visits, seed + attempt)
+        found = known if _total(few, known) <= target - height else None
+        if found is None and target - height >= int(few.size.max(initial=0)):
+            found = ejected(few, near, known, target - height, visits, seed + attempt)
         if found is None:
             low = target
         else:
-            offsets, high = found, _total(columns, found)
+            known = found
+            offsets = longs(len(columns.size))
+            offsets[~small] = known
+            offsets[small] = strip + _total(few, known)
+            high = _total(columns, offsets)
         if high <= CLOSE * low:
             break
         target = (low + high) // 2
     return offsets
+
+
+def _smallest(columns: Columns) -> NDArray[np.bool_]:
+    """The buffers up to the largest size whose load is at most `STRIP` of the whole load."""
+    room = int(STRIP * max_load(columns))
+    sizes = np.unique(columns.size)
+    least, most = 0, len(sizes)  # how many of the sizes are small: at least, and at most
+    while least < most:
+        middle = (least + most + 1) // 2
+        if max_load(columns.part(columns.size <= sizes[middle - 1])) <= room:
+            least = middle
+        else:
+            most = middle - 1
+    return columns.size <= (sizes[least - 1] if least else -1)
 
 
 def _tighten(columns: Columns, offsets: Longs, capacity: int | None, until: float, seed: int) -> Longs:

@@ -11,6 +11,7 @@ A run is limited in work, never in time, so a seed always finds the same layout.
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from daypack.planners.native import library, longs, structure
 
 Longs = NDArray[np.int64]
 
+MAX_BUFFERS, MAX_UNITS = 1 << 24, 1 << 38
+"""Buffers, and units of size within a capacity, above which the search is not tried: the bits of an event."""
 MAX_PAIRS = 30_000_000
 """Pairs of buffers alive together above which the search is not tried: their list takes 4 bytes a pair."""
 
@@ -42,14 +45,14 @@ class Taste:
 
 
 TASTES = (
+    Taste(0.0, 0.0, 1.0, 16),
+    Taste(1.0, 0.0, 1.0, 16),
+    Taste(1.0, 0.0, 1.0, 16, warm=True),
+    Taste(1.0, 1.0, 0.0, 16, warm=True),
+    Taste(1.0, 1.0, 0.5, 2, warm=True),
     Taste(1.0, 1.0, 0.0, 16),
     Taste(1.0, 1.0, 0.5, 16),
-    Taste(1.0, 1.0, 0.5, 2, warm=True),
-    Taste(0.0, 1.0, 0.0, 16),
-    Taste(1.0, 1.0, 0.0, 16, warm=True),
-    Taste(0.0, 0.0, 1.0, 16),
     Taste(1.0, 1.0, 0.0, 2),
-    Taste(0.0, 1.0, 0.0, 2),
 )
 """In the order of their success on traced steps."""
 
@@ -88,6 +91,9 @@ def ejected(
     `begin` is a layout that is known. `max_visits` counts looks at a neighbour, of which some hundred million
     take a second.
     """
+    unit = math.gcd(*map(int, columns.size)) or 1
+    if len(columns.size) > MAX_BUFFERS or capacity // unit > MAX_UNITS:
+        return None
     rng = np.random.default_rng(seed)
     for taste in TASTES:
         offsets = begin.copy() if taste.warm else longs(len(columns.size))
@@ -120,23 +126,28 @@ def _search(
     size = columns.size / max(1, columns.size.max(initial=1))
     length = lives / max(1, lives.max(initial=1))
     jitter = 1 + JITTER * rng.random(count)
+    by_rank = np.argsort(-(size**taste.large * length**taste.long * jitter), kind="stable").astype(np.int64)
+    rank = longs(count)
+    rank[by_rank] = np.arange(count)
     return structure(
         {
             "buffers": count,
             "capacity": capacity,
             "seed": int(rng.integers(1, 2**31)),
             "growth": taste.growth,
+            "unit": math.gcd(*map(int, columns.size)) or 1,
         },
         {
             "size": columns.size,
             "near_start": near.start,
             "near_list": near.list,
-            "priority": size**taste.large * length**taste.long * jitter,
+            "rank": rank,
+            "by_rank": by_rank,
             "weight": 1 + np.floor(20 * size**taste.heavy * jitter).astype(np.int64),
             "placed": placed.astype(np.uint8),
             "offsets": offsets,
-            "waiting": longs(count),
-            "event_at": longs(2 * count),
-            "event_weight": longs(2 * count),
+            "waiting": np.zeros(count // 64 + 1, dtype=np.uint64),
+            "events": longs(2 * count),
+            "sorted": longs(2 * count),
         },
     )
