@@ -24,10 +24,12 @@ Longs = NDArray[np.int64]
 
 NEAR = 1.01
 """A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
-TRIES, VISITS = 6, 240_000_000
-"""Capacities that `near_load` tries at most, and the work for each: up to some three seconds."""
-STRIP = 0.004
-"""Of the load, what the smallest buffers may take together that are laid out apart from the others."""
+TRIES, VISITS = 5, 160_000_000
+"""Capacities that `near_load` tries at most, and the work for each: some two seconds."""
+STRIP, SMALL, MOST_STRIPS = 0.003, 0.01, 32
+"""Of the load: what may be lost by laying out the smallest buffers apart from the others, and how large these
+may be; and how many sizes are tried for the largest of them.
+"""
 CLOSE = 1.002
 """Capacities nearer to each other than this are not told apart."""
 
@@ -162,17 +164,19 @@ def _eject(columns: Columns, offsets: Longs, goal: int, visits: int, seed: int) 
 
 
 def _smallest(columns: Columns) -> NDArray[np.bool_]:
-    """The buffers up to the largest size whose load is at most `STRIP` of the whole load."""
-    room = int(STRIP * max_load(columns))
-    sizes = np.unique(columns.size)
-    least, most = 0, len(sizes)  # how many of the sizes are small: at least, and at most
-    while least < most:
-        middle = (least + most + 1) // 2
-        if max_load(columns.part(columns.size <= sizes[middle - 1])) <= room:
-            least = middle
-        else:
-            most = middle - 1
-    return columns.size <= (sizes[least - 1] if least else -1)
+    """The buffers up to the largest size for which a strip of their own and the load of the others are
+    together at most `STRIP` above the load.
+    """
+    load = max_load(columns)
+    sizes = np.unique(columns.size[columns.size <= SMALL * load])
+    chosen = columns.size < 0
+    for size in sizes[:: 1 + len(sizes) // MOST_STRIPS]:
+        small = columns.size <= size
+        strip = columns.part(small)
+        height = _total(strip, best_first_fit(strip, max_load(strip)))
+        if height + max_load(columns.part(~small)) <= (1 + STRIP) * load:
+            chosen = small
+    return chosen
 
 
 def _tighten(columns: Columns, offsets: Longs, capacity: int | None, until: float, seed: int) -> Longs:

@@ -46,12 +46,12 @@ class Taste:
 
 TASTES = (
     Taste(0.0, 0.0, 1.0, 16),
-    Taste(1.0, 0.0, 1.0, 16),
-    Taste(1.0, 0.0, 1.0, 16, warm=True),
-    Taste(1.0, 1.0, 0.0, 16, warm=True),
-    Taste(1.0, 1.0, 0.5, 2, warm=True),
     Taste(1.0, 1.0, 0.0, 16),
+    Taste(1.0, 1.0, 0.0, 2, warm=True),
+    Taste(1.0, 1.0, 0.0, 16, warm=True),
+    Taste(1.0, 0.0, 1.0, 16),
     Taste(1.0, 1.0, 0.5, 16),
+    Taste(1.0, 0.0, 1.0, 16, warm=True),
     Taste(1.0, 1.0, 0.0, 2),
 )
 """In the order of their success on traced steps."""

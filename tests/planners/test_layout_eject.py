@@ -44,7 +44,7 @@ def test_what_is_found_is_sound_and_within_the_capacity(rows: list[Buffer]) -> N
 @pytest.mark.parametrize("seed", range(3))
 def test_a_paged_step_comes_nearer_to_its_load_than_first_fit(seed: int) -> None:
     rows = paged_buffers(150, seed)
-    first, found = lay_out(rows), near_load(rows)
+    first, found = lay_out(rows), near_load(rows, visits=20_000_000)
     validate_layout(rows, found)
     print(f"{len(rows)} buffers: first fit {first.total_bytes / first.max_load_bytes:.4f}, ", end="")
     print(f"found {found.total_bytes / found.max_load_bytes:.4f}")
