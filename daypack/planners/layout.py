@@ -26,6 +26,8 @@ NEAR = 1.01
 """A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
 TRIES, VISITS = 5, 160_000_000
 """Capacities that `near_load` tries at most, and the work for each: some two seconds."""
+FEW_VISITS, VISITS_A_PAIR = 10_000_000, 200
+"""Less work for few buffers: so much, and for each pair alive together."""
 STRIP, SMALL, MOST_STRIPS = 0.003, 0.01, 32
 """Of the load: what may be lost by laying out the smallest buffers apart from the others, and how large these
 may be; and how many sizes are tried for the largest of them.
@@ -140,6 +142,7 @@ def _eject(columns: Columns, offsets: Longs, goal: int, visits: int, seed: int) 
     near = neighbours(few)
     if near is None:
         return offsets
+    visits = min(visits, FEW_VISITS + VISITS_A_PAIR * len(near.list))
     strip = best_first_fit(columns.part(small), 0)
     height = _total(columns.part(small), strip)
     known = best_first_fit(few, goal - height)
