@@ -24,9 +24,9 @@ Longs = NDArray[np.int64]
 
 NEAR = 1.01
 """A layout this near to the load is good enough: the rest would cost more time than it saves memory."""
-TRIES, VISITS = 5, 160_000_000
-"""Capacities that `near_load` tries at most, and the work for each: some two seconds."""
-FEW_VISITS, VISITS_A_PAIR = 10_000_000, 200
+TRIES, VISITS = 4, 100_000_000
+"""Capacities that `near_load` tries at most, and the work for each: a second."""
+FEW_VISITS, VISITS_A_PAIR = 20_000_000, 1000
 """Less work for few buffers: so much, and for each pair alive together."""
 STRIP, SMALL, MOST_STRIPS = 0.003, 0.01, 32
 """Of the load: what may be lost by laying out the smallest buffers apart from the others, and how large these

@@ -34,7 +34,8 @@ class Taste:
 
     Exponents of size in the first weights, and of size and of length in what says who comes first; the 64ths
     by which the weight of a buffer grows when it takes others out; whether the run begins with what lies
-    within the capacity in a layout that is known, or with nothing.
+    within the capacity in a layout that is known, or with nothing; the exponent of the largest load in a
+    buffer's life in what says who comes first.
     """
 
     heavy: float
@@ -42,17 +43,18 @@ class Taste:
     long: float
     growth: int
     warm: bool = False
+    full: float = 0.0
 
 
 TASTES = (
     Taste(0.0, 0.0, 1.0, 16),
+    Taste(1.0, 1.0, 0.0, 16, warm=True, full=20.0),
     Taste(1.0, 1.0, 0.0, 16),
     Taste(1.0, 1.0, 0.0, 2, warm=True),
     Taste(1.0, 1.0, 0.0, 16, warm=True),
+    Taste(1.0, 1.0, 0.0, 2, full=20.0),
     Taste(1.0, 0.0, 1.0, 16),
-    Taste(1.0, 1.0, 0.5, 16),
     Taste(1.0, 0.0, 1.0, 16, warm=True),
-    Taste(1.0, 1.0, 0.0, 2),
 )
 """In the order of their success on traced steps."""
 
@@ -126,7 +128,10 @@ def _search(
     size = columns.size / max(1, columns.size.max(initial=1))
     length = lives / max(1, lives.max(initial=1))
     jitter = 1 + JITTER * rng.random(count)
-    by_rank = np.argsort(-(size**taste.large * length**taste.long * jitter), kind="stable").astype(np.int64)
+    first = size**taste.large * length**taste.long * jitter
+    if taste.full:
+        first *= fullest(columns) ** taste.full
+    by_rank = np.argsort(-first, kind="stable").astype(np.int64)
     rank = longs(count)
     rank[by_rank] = np.arange(count)
     return structure(
@@ -151,3 +156,14 @@ def _search(
             "sorted": longs(2 * count),
         },
     )
+
+
+def fullest(columns: Columns) -> NDArray[np.float64]:
+    """The largest load in the life of each buffer, by the largest of all."""
+    times = np.unique(np.concatenate([columns.lower, columns.upper]))
+    first, end = np.searchsorted(times, columns.lower), np.searchsorted(times, columns.upper)
+    change = np.zeros(len(times), dtype=np.int64)
+    np.add.at(change, first, columns.size)
+    np.add.at(change, end, -columns.size)
+    load = np.cumsum(change) / max(1, int(np.cumsum(change).max(initial=1)))
+    return np.array([load[a:b].max() for a, b in zip(first, end, strict=True)])
