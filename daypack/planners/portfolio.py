@@ -19,8 +19,8 @@ EVICTION_NODES = 400
 
 
 def best_start(tables: Tables, memory_bytes: int, until: float = math.inf) -> Schedule | None:
-    """The cheapest schedule of the fast planners; None if none fits. After ``until`` none is begun but the
-    first.
+    """The cheapest schedule of the fast planners; None if none fits. After ``until`` no other is begun where
+    there is one.
     """
     whole = keep_all_order(tables.problem)
     if whole.peak_bytes <= memory_bytes:
@@ -30,7 +30,7 @@ def best_start(tables: Tables, memory_bytes: int, until: float = math.inf) -> Sc
         found = attempt(tables, memory_bytes)
         if found is not None and (best is None or found.cost < best.cost):
             best = found
-        if time.monotonic() >= until:
+        if best is not None and time.monotonic() >= until:
             break
     return best
 

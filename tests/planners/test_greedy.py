@@ -69,3 +69,23 @@ def test_a_long_chain_of_evicted_values_is_looked_up_within_the_stack() -> None:
     problem = Problem((*chain, *reads, last), frozenset({last.id}))
     found = run_pass(Tables(problem), 12, Pass(given(problem)))
     assert found is not None and found.peak_bytes <= 12
+
+
+def test_nothing_is_left_to_be_computed_from_what_an_update_took() -> None:
+    """`late` is evicted after the update: `early`, of which it was made and which is gone since `middle`,
+    cannot be computed any more.
+    """
+    nodes = [
+        Node(0, "parameter", 0.0, 100, kind=NodeKind.SOURCE),
+        Node(1, "early", 1.0, 10, inputs=(0,)),
+        Node(2, "late", 1.0, 100, inputs=(1,)),
+        Node(3, "middle", 1.0, 95, inputs=(2,)),
+        Node(4, "update", 1.0, 100, inputs=(0, 3), overwrites=0),
+        Node(5, "large", 1.0, 150, inputs=(4,)),
+        Node(6, "use of large", 1.0, 1, inputs=(5,)),
+        Node(7, "last use", 1.0, 1, inputs=(2, 6)),
+    ]
+    problem = Problem(tuple(nodes), frozenset({4, 7}), 0, Paging(1.0, 1.0, 0, frozenset({2})))
+    found = run_pass(Tables(problem), 300, Pass(given(problem)))
+    assert found is not None
+    assert [value for op, value in found.sequence if op is Op.PAGE_IN] == [2]

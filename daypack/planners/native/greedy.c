@@ -177,6 +177,22 @@ static void pin_operands(struct greedy *g, int32_t value, int32_t by) {
     }
 }
 
+// A value is gone: what was evicted to be recomputed from it, directly or through others, has another price or no way
+// back. What is in memory learns of it when it is evicted.
+static void reprice_users(struct greedy *g, int32_t value, int depth) {
+    for (int32_t i = g->user_start[value]; depth > 0 && i < g->user_start[value + 1]; i++) {
+        const int32_t user = g->user_list[i];
+        if (g->resident[user] || g->gone[user] || g->restore[user] < 0.0) {
+            continue;
+        }
+        const double cost = restore_cost(g, user);
+        if (cost != g->restore[user]) {
+            g->restore[user] = cost;
+            reprice_users(g, user, depth - 1);
+        }
+    }
+}
+
 // Run a node whose operands are resident.
 static int64_t compute(struct greedy *g, int32_t value) {
     const int32_t old = g->overwrites[value];
@@ -195,6 +211,7 @@ static int64_t compute(struct greedy *g, int32_t value) {
     if (old >= 0) {
         leave(g, old);
         g->gone[old] = 1;
+        reprice_users(g, old, MOST_DEPTH);
     } else {
         g->totals[LIVE] += g->size[value];
     }
