@@ -82,7 +82,7 @@ def compile_spec(
     tilings = _tilings(tuning, profile)
     room_bytes = policy_room(spec, profile)  # first, since it says at once what a profile lacks
     task = build_task(spec)
-    examples = task.examples() if spec.data is not None else None  # quick, so first
+    examples = task.examples() if spec.declares_data else None  # quick, so first
     tables, no_tables = _engine_tokenizer(task)
     chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
 
@@ -235,9 +235,11 @@ def _fill_from_task(
     tables: TokenizerTables | None,
     chat: ChatFormat | None,
 ) -> None:
-    """Add the data the spec declares, the tokenizer for the host and the engine, and the chat format."""
+    """Add the data the spec declares, and for raw data the tokenizer and the chat format, for the host and
+    the engine.
+    """
     from daypack.models.chat import CHAT_FILE
-    from daypack.runtime import tokenizer_file
+    from daypack.runtime import corpus_file, tokenizer_file
 
     if examples is not None:
         write_examples(folder / "data.bin", plan, examples, spec)
@@ -249,6 +251,23 @@ def _fill_from_task(
         (folder / tokenizer_file.NAME).write_bytes(
             tokenizer_file.tokenizer_bytes(tables.scalars, tables.tables)
         )
+    (folder / corpus_file.NAME).write_bytes(_corpus_bytes(spec, chat))
+
+
+def _corpus_bytes(spec: TrainSpec, chat: ChatFormat | None) -> bytes:
+    """How the engine makes examples of a raw file of this spec."""
+    from daypack.runtime import corpus_file
+
+    tokenizers = {None: corpus_file.NO_TOKENIZER, "bytes": corpus_file.BYTES}
+    return corpus_file.corpus_bytes(
+        kind="" if spec.data is None else spec.data.kind,
+        tokenizer=tokenizers.get(spec.tokenizer, corpus_file.TABLES),
+        packing=spec.data is not None and spec.data.packing,
+        seed=spec.shuffle_seed,
+        sequence=spec.train.sequence,
+        texts=None if chat is None else {name: getattr(chat, name) for name in corpus_file.TEXTS},
+        trimmed=() if chat is None else chat.trimmed,
+    )
 
 
 def write_examples(path: Path, plan: PlanFile, examples: Any, spec: TrainSpec) -> None:

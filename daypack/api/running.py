@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from daypack.api.compiling import write_examples
 from daypack.api.events import StepEvent, step_event
+from daypack.api.given_data import data_for_engine, path_on_device
 from daypack.api.saved import spec_of, steps_done
-from daypack.errors import SpecError
 
 
 def run_bundle(
@@ -30,7 +29,10 @@ def run_bundle(
 ) -> Iterator[StepEvent]:
     """Run a bundle's engine and yield its steps.
 
-    `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. Without
+    `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. The
+    engine tokenizes it, where it runs; this machine does where the engine cannot: a .npy array, or a
+    tokenizer that is refused (bundle.json says why). With `via` "adb" it may be a file that is on the phone,
+    `device:/sdcard/notes.txt`. Without
     `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
     `direct` reads and writes flash past the system's cache, `profile` times every kernel. `order` and
     `memory_bytes` choose the plan to begin with, where the bundle has several.
@@ -52,11 +54,15 @@ def run_bundle(
         steps = _steps_left(bundle, state, fresh)
         if steps == 0:
             return
+    on_device = None if data is None else path_on_device(bundle, data, via)
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
-        prepared = _prepared_data(bundle, data, Path(folder)) if data is not None else None
+        given = on_device
+        if data is not None and on_device is None:
+            given = data_for_engine(bundle, data, Path(folder))
         arguments = EngineArguments(
             state=state,
-            data=prepared,
+            data=given,
+            data_on_device=on_device is not None,
             steps=steps,
             threads=threads,
             fresh=fresh,
@@ -92,33 +98,3 @@ def _steps_left(bundle: Path, state: Path | None, fresh: bool) -> int | None:
     wanted = spec.train.max_steps
     saved = EngineArguments(state=state).state_directory(bundle) / "state.safetensors"
     return wanted if fresh else max(0, wanted - steps_done(saved))
-
-
-def _prepared_data(bundle: Path, data: Path, folder: Path) -> Path:
-    """A file of the user's as records of this bundle; a prepared file is taken as it is."""
-    from daypack.models.data import load_examples
-    from daypack.models.task import corpus
-    from daypack.runtime.bundle import read_bundle
-
-    if _is_prepared(data):
-        return data
-    found = read_bundle(bundle)
-    spec = spec_of(bundle, found.description)
-    if spec is None:
-        raise SpecError(
-            f"{data}: this bundle was compiled from Python; give it records that daypack.run prepares"
-        )
-    source = corpus(spec, data)
-    if (bundle / "tokenizer.json").exists():
-        source = replace(source, tokenizer=bundle / "tokenizer.json")
-    ids = next(i for i in found.plan.inputs if i.name == "ids")
-    path = folder / "data.bin"
-    write_examples(path, found.plan, load_examples(source, ids.bound, spec.train.sequence), spec)
-    return path
-
-
-def _is_prepared(data: Path) -> bool:
-    if not data.is_file():
-        return False
-    with data.open("rb") as file:
-        return file.read(8) == b"DPDATA1\0"

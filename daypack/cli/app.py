@@ -159,7 +159,10 @@ app.command("verify", epilog=EPILOG)(trust.verify)
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `compile` made.")],
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="PATH", help="Instead of the bundle's data.")
+        Path | None,
+        typer.Option(
+            "--data", metavar="PATH", help="Instead of the bundle's data; device:PATH is on the phone."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Stop after this many; else after the spec's.")

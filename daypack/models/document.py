@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from daypack.models.tokenizer import Tokenizer
 Ids = NDArray[np.int32]
 NO_LABEL = -100
 """The label of a position that has none, as in PyTorch and `transformers`."""
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  #: which JSON can write and UTF-8 cannot
 Piece = tuple[str, bool]
 """A text, and whether its tokens are learnt."""
 
@@ -46,10 +48,12 @@ class Encoder:
         return self.of_pieces([(text, True)], where)
 
     def of_pieces(self, pieces: Sequence[Piece], where: str) -> Document:
-        """Pieces end to end. Each is tokenized by itself, so that no token is half learnt."""
+        """Pieces end to end. Each is tokenized by itself, so that no token is half learnt. Half a surrogate
+        pair counts as U+FFFD.
+        """
         if self.tokenizer is None:
             raise SpecError(f"{where}: text needs a tokenizer; set data.tokenizer")
-        parts = [self.tokenizer.encode(text) for text, _ in pieces]
+        parts = [self.tokenizer.encode(_HALF_PAIR.sub("\ufffd", text)) for text, _ in pieces]
         learnt = [np.full(part.size, flag) for part, (_, flag) in zip(parts, pieces, strict=True)]
         return self.of_ids(np.concatenate(parts), where, np.concatenate(learnt))
 

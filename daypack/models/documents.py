@@ -45,7 +45,7 @@ def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabula
     """The documents of a file as ids, every id in [0, vocabulary).
 
     Raises:
-        SpecError: no such file, empty, not UTF-8, a bad line (with its number), an id outside the vocabulary.
+        SpecError: no such file, empty, a bad line (with its number), an id outside the vocabulary.
     """
     if not path.is_file():
         raise SpecError(f"{path}: no such file; data.path takes a text, JSONL, CSV or .npy file")
@@ -53,7 +53,7 @@ def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabula
         raise SpecError(f"{path}: the file is empty")
     encoder = Encoder(tokenizer, vocabulary)
     if kind is Kind.TEXT:
-        documents = [encoder.of_text(decoded(path.read_bytes(), str(path)), str(path))]
+        documents = [encoder.of_text(decoded(path.read_bytes()), str(path))]
     elif kind is Kind.CSV:
         documents = list(read_multiple_choice(path, encoder))
     elif kind is Kind.IDS and path.suffix == ".npy":

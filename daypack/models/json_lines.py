@@ -33,8 +33,8 @@ def read_json_lines(path: Path, encoder: Encoder, *, only_ids: bool) -> Iterator
     `completion`, those of the assistant's turns, those whose `mask` is 1.
 
     Raises:
-        SpecError: with the number of the line: no JSON object, a key unknown or missing, a value of another
-        type, a line of another form than those before, and what the encoder refuses.
+        SpecError: with the number of the line: no JSON object, a key unknown, missing or twice, a value of
+        another type, a line of another form than those before, and what the encoder refuses.
     """
     forms = _IDS_FORMS if only_ids else _FORMS
     first: tuple[tuple[str, ...], str] | None = None
@@ -63,12 +63,20 @@ def read_json_lines(path: Path, encoder: Encoder, *, only_ids: bool) -> Iterator
 
 def _object(line: str, where: str, expected: str) -> dict[str, Any]:
     try:
-        value: object = json.loads(line)
+        value: object = json.loads(line, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where}: not JSON ({error})") from error
     if not isinstance(value, dict):
         raise SpecError(f"{where}: expected {expected}, found {json.dumps(value)[:80]}")
     return cast("dict[str, Any]", value)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys, each there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key that is there twice")
+    return found
 
 
 def _form(fields: dict[str, Any], forms: dict[tuple[str, ...], str], where: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """(where, line) of every line, its end included; `where` is the file and the number of the line.
 
     Raises:
-        SpecError: a line of more than MAX_LINE_BYTES, of which no more is read; bytes that are not UTF-8.
+        SpecError: a line of more than MAX_LINE_BYTES, of which no more is read.
     """
     with path.open("rb") as file:
         number = 0
@@ -26,14 +26,9 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
                 raise SpecError(
                     f"{where}: longer than {MAX_LINE_BYTES} bytes; break it into documents of a line each"
                 )
-            yield where, decoded(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line, where)
+            yield where, decoded(line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)
 
 
-def decoded(data: bytes, where: str) -> str:
-    """UTF-8 as text."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(
-            f"{where}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8; save the file as UTF-8"
-        ) from error
+def decoded(data: bytes) -> str:
+    """UTF-8 as text; what is malformed becomes U+FFFD, as the engine has it."""
+    return data.decode("utf-8", "replace")

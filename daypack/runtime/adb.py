@@ -49,13 +49,17 @@ class Adb:
         self._check_device(bundle, arch)
         remote = f"{REMOTE_ROOT}/{sha256_of(bundle / MANIFEST)[:16]}"
         data = self._push_bundle(bundle, arguments, remote)
-        if arguments.verify_only:
-            yield from self._start(remote, arguments, data, control)
-        elif arguments.evaluate:
-            local = arguments.state_directory(bundle)
-            yield from self._evaluate(local, arguments, remote, data, control)
-        else:
-            yield from self._run_with_state(bundle, arguments, remote, data, control)
+        try:
+            if arguments.verify_only:
+                yield from self._start(remote, arguments, data, control)
+            elif arguments.evaluate:
+                local = arguments.state_directory(bundle)
+                yield from self._evaluate(local, arguments, remote, data, control)
+            else:
+                yield from self._run_with_state(bundle, arguments, remote, data, control)
+        finally:
+            if data is not None and not data.startswith("/"):
+                self._ask("shell", f"rm -f {shlex.quote(f'{remote}/{data}')}")
 
     def system_file(self, path: str) -> str | None:
         """The text of a small file of the phone."""
@@ -137,14 +141,19 @@ class Adb:
             raise MissingTool(f"{bundle}: expected a bundle for the device ({machine}), found one for {arch}")
 
     def _push_bundle(self, bundle: Path, arguments: EngineArguments, remote: str) -> str | None:
-        """Copy the bundle, and the data if there is any; returns the data's name on the phone."""
+        """Copy the bundle, and the data if they are here; returns the data's name on the phone, whose suffix
+        is that of the file.
+        """
         self._call("shell", f"mkdir -p {shlex.quote(remote)}/bundle")
         self._call("push", f"{bundle}/.", f"{remote}/bundle/")
         self._call("shell", f"chmod 755 {shlex.quote(remote)}/bundle/engine")
         if arguments.data is None:
             return None
-        self._call("push", str(arguments.data), f"{remote}/data.bin")
-        return "data.bin"
+        if arguments.data_on_device:
+            return str(arguments.data)
+        name = f"data{arguments.data.suffix or '.bin'}"
+        self._call("push", str(arguments.data), f"{remote}/{name}")
+        return name
 
     def _push_state(self, local: Path, fresh: bool, remote: str) -> None:
         left_over = self._has_state(remote)

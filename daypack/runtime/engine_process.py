@@ -49,7 +49,7 @@ class EngineArguments:
     what of the arena was used (in the end event), which an emulator's own memory would hide; `decisions`
     tells every one of the policy's. Only a bundle that `signer` signed is run, if it is given. `evaluate`
     runs the bundle's evaluation over the data and writes nothing; `choices` rows are then the options of a
-    question.
+    question. `data_on_device`: the data are a file of the phone, by its whole path there.
 
     `order` and `memory_bytes` choose among the bundle's plans. `rotate` runs each window in the next order,
     `squeeze` takes memory back after so many shards and `relax` returns it after so many windows: none of the
@@ -79,6 +79,7 @@ class EngineArguments:
     decisions: bool = False
     cpus: int | None = None
     clamp: int | None = None
+    data_on_device: bool = False
 
     def state_directory(self, bundle: Path) -> Path:
         return self.state or bundle.with_name(bundle.name + ".state")

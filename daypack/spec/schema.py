@@ -396,6 +396,11 @@ class TrainSpec(Section):
         return "bytes" if self.model.checkpoint is None else self.model.checkpoint / "tokenizer.json"
 
     @property
+    def declares_data(self) -> bool:
+        """Whether the data come with the spec; else they are named when the bundle is run."""
+        return self.data is not None and (self.data.path is not None or self.data.builtin is not None)
+
+    @property
     def shuffle_seed(self) -> int | None:
         """The seed of the order of examples, or None where they come as in the file."""
         data = self.data if self.data is not None else _empty(DataSection)

@@ -96,8 +96,41 @@ def test_the_emulator_takes_the_same_examples(
     conversations: Path, compiled: Callable[..., Path], emulator: str
 ) -> None:
     here = run_engine(compiled(spec(conversations)), STEPS)
-    there = run_engine(compiled(spec(conversations), "cortex-a76"), STEPS, via="emulated")
+    phone = compiled(spec(conversations), "cortex-a76")
+    there = run_engine(phone, STEPS, via="emulated")
     assert max(relative_losses(there.losses, here.losses)) <= 5e-6
+    raw = phone.with_name("raw.state")
+    events = api.run_bundle(phone, data=conversations, steps=STEPS, via="emulated", state=raw)
+    assert tuple(event.loss for event in events) == there.losses
+    assert without_source(raw / "tokens.bin") == (phone / "data.bin").read_bytes()
+
+
+def test_the_emulator_evaluates_as_this_machine_does(
+    conversations: Path, compiled: Callable[..., Path], emulator: str
+) -> None:
+    here = api.evaluate_bundle(compiled(spec(conversations)), data=conversations, before=True)
+    phone = compiled(spec(conversations), "cortex-a76")
+    there = api.evaluate_bundle(phone, data=conversations, before=True, via="emulated")
+    assert there.source == "emulated" and (there.labels, there.step) == (here.labels, 0)
+    assert abs(there.loss - here.loss) <= 5e-6 * here.loss
+
+
+def without_source(tokens: Path) -> bytes:
+    """The bytes of a data file, but for what it was made of."""
+    data = tokens.read_bytes()
+    return data[:48] + bytes(16) + data[64:]
+
+
+def test_the_engine_makes_the_same_rows_of_raw_lines(
+    conversations: Path, compiled: Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = compiled(spec(conversations))
+    run_engine(bundle, STEPS, state=tmp_path / "host")
+    made = list(api.run_bundle(bundle, data=conversations, steps=STEPS, state=tmp_path / "raw"))
+    assert len(made) == STEPS
+    assert without_source(tmp_path / "raw" / "tokens.bin") == (bundle / "data.bin").read_bytes()
+    states = [state_file(bundle, tmp_path / name).read_bytes() for name in ("host", "raw")]
+    assert states[0] == states[1]
 
 
 def test_a_kill_in_the_middle_of_an_epoch_changes_no_bit(

@@ -7,9 +7,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 from tokenizing.cases import train
 
 from daypack import api
+from daypack.errors import SpecError
 from daypack.models import task
 from daypack.models.data import load_examples
 from daypack.models.tokenizer import FileTokenizer
@@ -34,7 +37,7 @@ max_steps = 1
 learning_rate = 1e-3
 
 [data]
-path = "notes.txt"
+kind = "jsonl"
 tokenizer = "tokenizer.json"
 """
 TEXT = "The notes of a day: 12 naïve cafés, e\u0301t\u00e9. " * 40
@@ -42,7 +45,7 @@ TEXT = "The notes of a day: 12 naïve cafés, e\u0301t\u00e9. " * 40
 
 def test_the_engine_of_a_compiled_spec_tokenizes(tmp_path: Path) -> None:
     tokenizer = train("qwen", 400, tmp_path / "tokenizer.json")
-    notes = tmp_path / "notes.txt"
+    notes = tmp_path / "notes"
     notes.write_text(TEXT, "utf-8")
     config = {"chat_template": "{% for m in messages %}<{{ m.role }}>{{ m.content }};{% endfor %}"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
@@ -57,11 +60,18 @@ def test_the_engine_of_a_compiled_spec_tokenizes(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": "It is 2."}]
     chats.write_text((json.dumps({"messages": turns}) + "\n") * 20)
     assert json.loads((bundle / "chat.json").read_text())["assistant_prefix"] == "<assistant>"
-    jsonl = parse_spec(
-        SPEC.replace("[data]", '[data]\nkind = "jsonl"').replace("notes.txt", "chats"), base=tmp_path
-    )
+    jsonl = parse_spec(SPEC.replace("[data]", '[data]\npath = "chats"'), base=tmp_path)
     corpus = replace(task.corpus(jsonl), tokenizer=bundle / "tokenizer.json")
     windows = load_examples(corpus, 512, 16).arrays
     beside = load_examples(task.corpus(jsonl), 512, 16).arrays
     assert windows["labels"].tolist() == beside["labels"].tolist()
     assert (windows["labels"] == -100).any()
+    (step,) = api.run_bundle(bundle, data=chats)  # the spec named none: the engine makes examples of them
+    assert step.tokens == (windows["labels"][0] >= 0).sum() > 0
+    made = np.fromfile(tmp_path / "a.bundle.state" / "tokens.bin", np.int32)[16:].reshape(-1, 2, 16)
+    assert made[:, 0].tolist() == windows["ids"].tolist()
+    assert made[:, 1].tolist() == windows["labels"].tolist()
+    # Without the tables this machine makes them, as it does of an array.
+    np.save(tmp_path / "ids.npy", windows["ids"].reshape(-1))
+    with pytest.raises(SpecError, match="ids.npy: line 1: not JSON"):
+        list(api.run_bundle(bundle, data=tmp_path / "ids.npy"))

@@ -84,12 +84,7 @@ def test_jsonl_lines_are_documents(file: Path) -> None:
     ("content", "kind", "message"),
     [
         (b"", Kind.TEXT, "FILE: the file is empty"),
-        (b"ab\xffc", Kind.TEXT, "FILE: byte 2 (0xff) is not UTF-8; save the file as UTF-8"),
-        (
-            b'{"text": "a"}\n{"text": "\xff"}',
-            Kind.JSONL,
-            "FILE: line 2: byte 10 (0xff) is not UTF-8; save the",
-        ),
+        (b'{"text": "a", "text": "b"}', Kind.JSONL, "FILE: line 1: not JSON (a key that is there twice)"),
         (b'{"text": "a"}\n{"text"}', Kind.JSONL, "FILE: line 2: not JSON (Expecting ':' delimiter"),
         (
             b'\n\n{"prompt": "a"}',
@@ -129,7 +124,6 @@ def test_jsonl_lines_are_documents(file: Path) -> None:
         ),
         (b"q,1,2,3,4,E\n", Kind.CSV, "FILE: line 1: the answer is 'E'; expected A, B, C or D"),
         (b'q,1,2,3,4,A\n"q,1\n2', Kind.CSV, "FILE: line 3: not CSV (unexpected end of data)"),
-        (b"q,\xff", Kind.CSV, "FILE: line 1: byte 2 (0xff) is not UTF-8; save the file as UTF-8"),
         (b'{"ids": [1, 2.5]}', Kind.IDS, "FILE: line 1: position 1 of `ids` is 2.5; expected a whole number"),
         (b'{"ids": [true]}', Kind.IDS, "FILE: line 1: position 0 of `ids` is True; expected a whole number"),
         (b'{"ids": [0, 4294967296]}', Kind.IDS, "FILE: line 1: token id 4294967296 at position 1 is outside"),
@@ -150,6 +144,14 @@ def test_jsonl_lines_are_documents(file: Path) -> None:
 def test_refusals(file: Path, content: bytes, kind: Kind, message: str) -> None:
     file.write_bytes(content)
     assert refusal(file, kind).startswith(message)
+
+
+def test_what_is_no_text_becomes_the_replacement_character(file: Path) -> None:
+    replaced = list("a\ufffdb".encode())
+    for content, kind in ((b"a\xffb", Kind.TEXT), (b'{"text": "a\\ud83db"}', Kind.JSONL)):
+        file.write_bytes(content)
+        (document,) = read_documents(file, kind, ByteTokenizer(), 256)
+        assert document.ids.tolist() == replaced
 
 
 def test_a_line_of_a_gigabyte_is_refused_in_little_memory(file: Path) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from daypack.runtime import build, plan_format
 from daypack.runtime.bundle import new_bundle, write_manifest
+from daypack.runtime.corpus_file import corpus_bytes
 from daypack.runtime.data_file import write_data
 from daypack.runtime.launch import find_emulator
 from daypack.runtime.plan_file import (
@@ -196,6 +197,24 @@ def paged_plan() -> dict[str, Any]:
     }
 
 
+def language_plan() -> dict[str, Any]:
+    """What changes of the example when it reads the inputs of a language model, 32 tokens an example."""
+    plan = example_plan()
+    batch = (ARENA["ids"], ARENA["partial"])
+    steps = tuple(replace(i, offsets=batch) if isinstance(i, Batch) else i for i in plan.steps)
+    inputs = (
+        BatchInput("ids", "I32", 128, bound=256),
+        BatchInput("labels", "I32", 128, bound=256, ignore=-100),
+    )
+    return {"inputs": inputs, "steps": steps}
+
+
+def corpus(**changes: Any) -> bytes:
+    """A corpus.bin for that plan."""
+    settings: dict[str, Any] = {"kind": "", "tokenizer": 1, "packing": False, "seed": 5, "sequence": 32}
+    return corpus_bytes(**{**settings, **changes})
+
+
 def evaluation_plan(plan: PlanFile, **changes: Any) -> PlanFile:
     """Of the training's kernels: a record is one row, its sum for a log-likelihood."""
     changed = {
@@ -319,6 +338,9 @@ class Case:
     def set_file(self, name: str, data: bytes) -> None:
         (self.bundle / name).write_bytes(data)
         write_manifest(self.bundle)
+
+    def set_corpus(self, **changes: Any) -> None:
+        self.set_file("corpus.bin", corpus(**changes))
 
     def set_policy(self, policy: bytes) -> None:
         self.set_file("policy.bin", policy)

@@ -915,6 +915,63 @@ def many_combining_characters(make: Any, example: Any) -> Any:
     return tokenized(example, b"e" + "\u0323".encode() * 5000, 1 << 20)
 
 
+# ---- raw data; what is wrong with a file itself: test_raw_data.py
+
+
+def raw(case: Any, content: bytes = b"Notes of a day. " * 40, **changes: Any) -> list[str]:
+    """The arguments of a run on a file of the user's."""
+    case.set_corpus(**changes)
+    path = case.bundle.parent / "notes"
+    path.write_bytes(content)
+    return ["--data", str(path), "--steps", "1"]
+
+
+def reader(make: Any, example: Any, variant: str = "plain", **changes: Any) -> Any:
+    return make(variant=variant, **{**example.language_plan(), **changes})
+
+
+@reaches(2, "{bundle}/../notes: the file is empty")
+def empty_file(make: Any, example: Any) -> Any:
+    case = reader(make, example)
+    words = raw(case, b"")
+    words[1] = f"{case.bundle}/../notes"
+    return case.run(*words)
+
+
+@reaches(
+    4,
+    "corpus.bin: expected examples of 31 tokens for the inputs of plan.bin, found others; compile the bundle "
+    "again",
+)
+def foreign_corpus(make: Any, example: Any) -> Any:
+    case = reader(make, example)
+    return case.run(*raw(case, sequence=31))
+
+
+@reaches(5, "memory: expected {*} bytes to tokenize the data in, found less; compile for a larger budget")
+def no_memory_for_the_data(make: Any, example: Any) -> Any:
+    case = reader(make, example, budget_bytes=3_500_000)
+    return case.run("--threads", "1", *raw(case))
+
+
+@reaches(6, "stopped by a signal while the data were tokenized; run again")
+def stop_while_data_are_tokenized(make: Any, example: Any) -> Any:
+    case = reader(make, example, variant="faulty")
+    return search(case, "stop_requested", *raw(case))
+
+
+@reaches(6, "{state}: cannot write the tokens of the data: No space left on device; free room and run again")
+def full_disk_for_tokens(make: Any, example: Any) -> Any:
+    case = reader(make, example, variant="faulty")
+    return search(case, "write", *raw(case))
+
+
+@reaches(6, "{state}: cannot keep the tokens of the data: No space left on device; free room and run again")
+def tokens_not_synced(make: Any, example: Any) -> Any:
+    case = reader(make, example, variant="faulty")
+    return search(case, "reserve", *raw(case))
+
+
 # ---- evaluating
 
 
@@ -989,7 +1046,8 @@ def said(run: Any) -> str:
 
 
 def test_every_message_of_the_engine_has_a_row() -> None:
-    sources = sorted((NATIVE / "src").glob("*.c"))
+    readers = {*(NATIVE / "src").glob("raw_*.c"), NATIVE / "src" / "corpus.c"}  # test_raw_data.py
+    sources = sorted({*(NATIVE / "src").glob("*.c")} - readers)
     formats = {text for path in sources for text in formats_in(path.read_text())}
     assert len(formats) > 54
     missing = [

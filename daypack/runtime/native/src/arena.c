@@ -71,6 +71,14 @@ daypack_code daypack_choose_threads(daypack_engine *engine) {
   return DAYPACK_OK;
 }
 
+uint64_t daypack_room_bytes(const daypack_engine *engine) {
+  uint64_t arena_bytes = 0;
+  uint64_t total = 0;
+  uint64_t budget = daypack_plan_budget(engine->plan_index, &arena_bytes);
+  if (!footprint(engine, 1, 0, &total)) return 0;
+  return budget == UINT64_MAX ? budget : budget > total ? budget - total : 0;
+}
+
 daypack_code daypack_map_arena(daypack_engine *engine) {
   uint64_t size_bytes = engine->largest_arena_bytes;
   uint64_t scratch_bytes = engine->scratch_stride_bytes * engine->threads; /* within_budgets made sure of it */

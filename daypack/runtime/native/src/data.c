@@ -4,7 +4,10 @@
 
 #include "internal.h"
 
+static const uint8_t MAGIC[8] = "DPDATA1";
+
 static const char *data_name(const daypack_engine *engine) {
+  if (engine->data.path[0] != '\0') return engine->data.path;
   return engine->options.data == NULL ? "data.bin" : engine->options.data;
 }
 
@@ -28,10 +31,9 @@ static uint64_t example_bytes(const daypack_plan *plan, uint32_t micro_batch) {
 }
 
 static daypack_code check_header(daypack_engine *engine, const daypack_data_header *header, uint64_t file_bytes) {
-  static const uint8_t magic[8] = "DPDATA1";
   const daypack_plan *plan = &engine->plan;
   const char *name = data_name(engine);
-  if (memcmp(header->magic, magic, sizeof magic) != 0 || header->shuffle > 1 || header->zero != 0)
+  if (memcmp(header->magic, MAGIC, sizeof MAGIC) != 0 || header->shuffle > 1 || header->zero != 0)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected the header of a data file, found other bytes",
                         name);
   if (header->version != DAYPACK_DATA_VERSION)
@@ -55,8 +57,32 @@ static daypack_code check_header(daypack_engine *engine, const daypack_data_head
   return DAYPACK_OK;
 }
 
+static daypack_code read_header(daypack_engine *engine, uint64_t file_bytes) {
+  daypack_data_header header = {0};
+  if (file_bytes < sizeof header)
+    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected at least 64 bytes, found %llu",
+                        data_name(engine), (unsigned long long)file_bytes);
+  daypack_code code = daypack_read_exactly(engine, engine->data.file, data_name(engine), &header, sizeof header, 0);
+  if (code != DAYPACK_OK) return code;
+  code = check_header(engine, &header, file_bytes);
+  engine->data.header = header;
+  return code;
+}
+
+/* A file that is no data file is raw data. */
+static daypack_code find_raw(daypack_engine *engine, uint64_t file_bytes) {
+  uint8_t magic[sizeof MAGIC] = {0};
+  uint64_t size_bytes = file_bytes < sizeof magic ? file_bytes : sizeof magic;
+  if (file_bytes == 0)
+    return daypack_fail(&engine->error, DAYPACK_BAD_INPUT, "%s: the file is empty", engine->options.data);
+  daypack_code code =
+      daypack_read_exactly(engine, engine->data.file, engine->options.data, magic, size_bytes, 0);
+  engine->data.raw = memcmp(magic, MAGIC, sizeof MAGIC) != 0;
+  engine->data.raw_bytes = file_bytes;
+  return code;
+}
+
 daypack_code daypack_open_data(daypack_engine *engine) {
-  daypack_data_header header;
   uint64_t file_bytes = 0;
   const char *directory = engine->options.data == NULL ? engine->options.bundle : NULL;
   if (directory != NULL && !engine->data_listed)
@@ -64,15 +90,30 @@ daypack_code daypack_open_data(daypack_engine *engine) {
                         "data: expected data.bin in the bundle or --data FILE, found neither");
   daypack_code code =
       daypack_open(engine, DAYPACK_BAD_INPUT, directory, data_name(engine), &engine->data.file, &file_bytes);
-  if (code != DAYPACK_OK) return code;
-  if (file_bytes < sizeof header)
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected at least 64 bytes, found %llu",
-                        data_name(engine), (unsigned long long)file_bytes);
-  code = daypack_read_exactly(engine, engine->data.file, data_name(engine), &header, sizeof header, 0);
-  if (code != DAYPACK_OK) return code;
-  code = check_header(engine, &header, file_bytes);
-  engine->data.header = header;
-  return code;
+  if (code == DAYPACK_OK && directory == NULL && engine->corpus_listed && !engine->options.evaluate)
+    code = find_raw(engine, file_bytes);
+  return code == DAYPACK_OK && !engine->data.raw ? read_header(engine, file_bytes) : code;
+}
+
+daypack_code daypack_open_tokens(daypack_engine *engine) {
+  uint64_t file_bytes = 0;
+  daypack_code code =
+      daypack_open(engine, DAYPACK_BAD_BUNDLE, NULL, engine->data.path, &engine->data.file, &file_bytes);
+  return code == DAYPACK_OK ? read_header(engine, file_bytes) : code;
+}
+
+bool daypack_data_is_of(daypack_engine *engine, const uint8_t source[DAYPACK_SOURCE_BYTES]) {
+  daypack_data_header header = {0};
+  daypack_range rest = {(uint8_t *)&header, sizeof header, 0};
+  int file = engine->platform->open_plain(engine->data.path);
+  if (file < 0) return false;
+  int64_t size = engine->platform->file_bytes(file);
+  bool good = size > 0 && daypack_read_range(engine->platform, file, &rest, &engine->read_bytes) == 1 &&
+              check_header(engine, &header, (uint64_t)size) == DAYPACK_OK &&
+              memcmp(header.source, source, DAYPACK_SOURCE_BYTES) == 0;
+  (void)engine->platform->close(file);
+  memset(&engine->error, 0, sizeof engine->error); /* what is not good is made again */
+  return good;
 }
 
 /* The finalizer of splitmix64 (Steele et al. 2014). */

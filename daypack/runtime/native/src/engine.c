@@ -19,6 +19,7 @@ static daypack_code run(daypack_engine *engine) {
   if (code == DAYPACK_OK && engine->options.audit_arena) daypack_paint_arena(engine);
   if (code == DAYPACK_OK)
     code = engine->options.evaluate ? daypack_open_journal_to_read(engine) : daypack_open_journal(engine);
+  if (code == DAYPACK_OK) code = daypack_prepare_data(engine);
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_start_pool(engine);
   if (code == DAYPACK_OK) code = daypack_start_pager(engine);

@@ -116,6 +116,9 @@ static_assert(sizeof(daypack_data_header) == 64, "data.bin header");
 typedef struct {
   int file;
   daypack_data_header header;
+  bool raw;           /* the file that --data names, before it is tokenized */
+  uint64_t raw_bytes; /* its size */
+  char path[DAYPACK_PATH_BYTES]; /* of the run's own tokens, or empty */
 } daypack_data;
 
 /* One of the files that instructions name. `direct` is the same file past the system's cache, or -1. */
@@ -169,6 +172,9 @@ typedef struct {
   uint64_t engine_bytes;
   bool data_listed;
   bool tokenizer_listed;
+  bool corpus_listed;
+  uint8_t tokenizer_digest[DAYPACK_DIGEST_BYTES]; /* of the files, as MANIFEST has them; zero: not listed */
+  uint8_t corpus_digest[DAYPACK_DIGEST_BYTES];
   bool evaluation_listed;
   bool policy_listed;
   uint64_t policy_bytes;
@@ -299,6 +305,8 @@ bool daypack_add(uint64_t *sum, uint64_t term);
 bool daypack_align(uint64_t *value, uint64_t alignment);
 DAYPACK_MUST_CHECK daypack_code daypack_choose_threads(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_map_arena(daypack_engine *engine);
+/* What may be in memory before the run begins, beside tables, executable and one thread; UINT64_MAX: anything. */
+uint64_t daypack_room_bytes(const daypack_engine *engine);
 /* Whole pages of the arena [from, to) go back to the system; they read as zero when they are used again. */
 void daypack_release_arena(const daypack_engine *engine, uint64_t from_bytes, uint64_t to_bytes);
 
@@ -346,7 +354,11 @@ DAYPACK_MUST_CHECK daypack_code daypack_cancel_transfers(daypack_engine *engine)
 void daypack_stop_pager(void);
 
 /* data.c */
+/* data.bin, or the file that --data names; a raw one is only opened. */
 DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
+/* Whether the run's own tokens are there, whole, and of this source. */
+DAYPACK_MUST_CHECK bool daypack_data_is_of(daypack_engine *engine, const uint8_t source[DAYPACK_SOURCE_BYTES]);
+DAYPACK_MUST_CHECK daypack_code daypack_open_tokens(daypack_engine *engine);
 /* The examples of a batch instruction into the arena; `step` is the clock before the step. */
 DAYPACK_MUST_CHECK daypack_code daypack_read_batch(daypack_engine *engine, uint64_t step,
                                                    const daypack_plan_instruction *instruction);
@@ -354,6 +366,9 @@ DAYPACK_MUST_CHECK daypack_code daypack_read_batch(daypack_engine *engine, uint6
 DAYPACK_MUST_CHECK uint64_t daypack_steps_of_pass(const daypack_engine *engine);
 /* Place `place` < `count` in the order of an epoch. */
 DAYPACK_MUST_CHECK uint64_t daypack_permute(uint64_t place, uint64_t count, uint64_t seed, uint64_t epoch);
+
+/* token_file.c: of raw data the run's own data file, in the state directory; the journal must be open */
+DAYPACK_MUST_CHECK daypack_code daypack_prepare_data(daypack_engine *engine);
 
 /* tokenize_file.c: the ids of the text that --tokenize names, as events */
 DAYPACK_MUST_CHECK daypack_code daypack_tokenize_file(daypack_engine *engine);
@@ -490,6 +505,9 @@ DAYPACK_MUST_CHECK daypack_code daypack_report_evaluated(daypack_engine *engine,
                                                          uint64_t elapsed_ns);
 DAYPACK_MUST_CHECK daypack_code daypack_report_verified(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uint32_t count);
+/* `tokens` were made, or those of an earlier run are used. */
+DAYPACK_MUST_CHECK daypack_code daypack_report_prepared(daypack_engine *engine, bool reused, uint64_t tokens,
+                                                        uint64_t elapsed_ns);
 DAYPACK_MUST_CHECK daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes);
 /* Parts of a line of their own for other files: text, a quoted string, its end. */
 void daypack_line(const char *format, ...) DAYPACK_PRINTF(1, 2);

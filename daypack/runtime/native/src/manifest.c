@@ -157,7 +157,14 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
       engine->policy_listed = true;
       engine->policy_bytes = listed.size_bytes;
     }
-    if (strcmp(listed.name, "tokenizer.dpt") == 0) engine->tokenizer_listed = true;
+    if (strcmp(listed.name, "tokenizer.dpt") == 0) {
+      engine->tokenizer_listed = true;
+      memcpy(engine->tokenizer_digest, listed.digest, sizeof listed.digest);
+    }
+    if (strcmp(listed.name, "corpus.bin") == 0) {
+      engine->corpus_listed = true;
+      memcpy(engine->corpus_digest, listed.digest, sizeof listed.digest);
+    }
     engine->listed_files++;
     previous = listed;
   }

@@ -229,6 +229,14 @@ daypack_code daypack_report_ids(daypack_engine *engine, const uint32_t *ids, uin
   return code;
 }
 
+daypack_code daypack_report_prepared(daypack_engine *engine, bool reused, uint64_t tokens, uint64_t elapsed_ns) {
+  append("{\"event\":\"prepared\",\"examples\":%llu,\"tokens\":%llu,\"reused\":%s,\"seconds\":%.9f,",
+         (unsigned long long)engine->data.header.example_count, (unsigned long long)tokens, reused ? "true" : "false",
+         (double)elapsed_ns / 1e9);
+  append("\"peak_rss_bytes\":%llu,\"source\":\"measured\"}", (unsigned long long)engine->platform->peak_rss_bytes());
+  return send(engine);
+}
+
 daypack_code daypack_report_tokenized(daypack_engine *engine, uint64_t tokens, uint64_t memory_bytes) {
   append("{\"event\":\"tokenized\",\"tokens\":%llu,\"memory_bytes\":%llu,\"peak_rss_bytes\":%llu}",
          (unsigned long long)tokens, (unsigned long long)memory_bytes,

@@ -111,6 +111,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_emit(daypack_tokenizer *tokenizer, uint3
 /* tokenizer_text.c: the points of a segment, DAYPACK_NO_ID at its end. A segment ends with the text, or before an
  * added token, whose id is then in `added_found`. */
 void daypack_begin_text(daypack_tokenizer *tokenizer);
+/* How many bytes follow a first byte of UTF-8, and the range of the second (Unicode 15, table 3-7). */
+int daypack_utf8_rest(int first, int *low, int *high);
 DAYPACK_MUST_CHECK daypack_code daypack_next_raw(daypack_tokenizer *tokenizer, uint32_t *point);
 
 /* tokenizer_normal.c: the same, normalized */

@@ -26,8 +26,7 @@ static daypack_code peek(daypack_tokenizer *tokenizer, int *byte) {
   return DAYPACK_OK;
 }
 
-/* How many bytes follow a first byte, and the range of the second (Unicode 15, table 3-7). */
-static int follow(int first, int *low, int *high) {
+int daypack_utf8_rest(int first, int *low, int *high) {
   *low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
   *high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
   if (first >= 0xC2 && first <= 0xDF) return 1;
@@ -46,7 +45,7 @@ static daypack_code decode(daypack_tokenizer *tokenizer, uint32_t *point) {
   tokenizer->byte_head++;
   *point = (uint32_t)byte;
   if (byte < 0x80) return DAYPACK_OK;
-  int rest = follow(byte, &low, &high);
+  int rest = daypack_utf8_rest(byte, &low, &high);
   *point = rest == 0 ? REPLACEMENT : (uint32_t)byte & (0x3Fu >> rest);
   for (; rest > 0; rest--, low = 0x80, high = 0xBF) {
     code = peek(tokenizer, &byte);
