@@ -1,5 +1,5 @@
-"""What a run learns from, where it is not the bundle's: a file here, which the engine or this machine makes examples
-of, or a file on a phone.
+"""What a run learns from instead of the bundle's data: a file here or on a phone. The engine makes examples
+of it, or this machine where the engine cannot.
 """
 
 from __future__ import annotations

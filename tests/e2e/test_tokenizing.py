@@ -75,3 +75,11 @@ def test_the_engine_of_a_compiled_spec_tokenizes(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", windows["ids"].reshape(-1))
     with pytest.raises(SpecError, match="ids.npy: line 1: not JSON"):
         list(api.run_bundle(bundle, data=tmp_path / "ids.npy"))
+    wrong = {
+        ("device:/x", "local"): "device:/x is a file of a phone; use --via adb",
+        ("device:x", "adb"): "expected a whole path behind device:, found 'x'",
+        ("device:/x.npy", "adb"): "cannot read /x.npy: it has no tables of its tokenizer",
+    }
+    for (data, via), message in wrong.items():
+        with pytest.raises(SpecError, match=message):
+            list(api.run_bundle(bundle, data=Path(data), via=via, steps=1))

@@ -294,6 +294,26 @@ def test_adb_continues_from_the_host_s_state(case: Any, phone: Phone, tmp_path: 
     )
 
 
+def test_adb_hands_raw_data_to_the_engine_and_removes_them(
+    make_case: Callable[..., Any], example: Any, phone: Phone, tmp_path: Path
+) -> None:
+    case = make_case(name="reader", **example.language_plan())
+    case.set_corpus()
+    notes = tmp_path / "notes of a day.jsonl"
+    notes.write_text('{"text": "Notes of a day."}\n' * 40)
+    arguments = EngineArguments(steps=1, data=notes)
+    assert list(Adb().run(case.bundle, arguments))[0]["event"] == "prepared"
+    (pushed,) = [call for call in phone.calls if str(notes) in call]
+    assert pushed[2].endswith("/data.jsonl") and phone.calls[-1] == ["shell", f"rm -f {pushed[2]}"]
+    assert not list((phone.home / "disk").rglob("data.jsonl"))
+    there = EngineArguments(steps=1, data=notes, data_on_device=True)
+    events = list(Adb().run(case.bundle, there))
+    assert [event["event"] for event in events] == ["prepared", "start", "step", "end"]
+    assert notes.exists()
+    assert len([call for call in phone.calls if str(notes) in call]) == 1
+    assert not list((phone.home / "disk").rglob("tokens.bin"))
+
+
 def test_adb_continues_what_a_pulled_cable_left(case: Any, phone: Phone) -> None:
     phone.set(**settings(case, cut=4))
     with pytest.raises(Stopped, match="killed by SIGKILL"):

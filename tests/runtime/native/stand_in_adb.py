@@ -62,6 +62,8 @@ def shell(command: str) -> None:
             on_phone(path).chmod(0o755)
         case ["rm", "-rf", path]:
             shutil.rmtree(on_phone(path), ignore_errors=True)
+        case ["rm", "-f", path]:
+            on_phone(path).unlink(missing_ok=True)
         case ["test", "-f", path]:
             sys.exit(0 if on_phone(path).is_file() else 1)
         case ["cat", path]:
