@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from daypack.api.events import StepEvent, step_event
 from daypack.api.given_data import data_for_engine, path_on_device
 from daypack.api.saved import spec_of, steps_done
+from daypack.errors import DaypackError
 
 
 def run_bundle(
@@ -72,7 +74,21 @@ def run_bundle(
             order=order,
             memory_bytes=memory_bytes,
         )
-        yield from _steps(launcher(via).run(bundle, arguments), profile=profile)
+        with _no_empty_folder(arguments.state_directory(bundle)):
+            yield from _steps(launcher(via).run(bundle, arguments), profile=profile)
+
+
+@contextmanager
+def _no_empty_folder(state: Path) -> Generator[None]:
+    """A run that fails before it saved anything leaves no state directory that was not there."""
+    there = state.exists()
+    try:
+        yield
+    except DaypackError:
+        if not there:
+            with suppress(OSError):  # it has files, or was never made
+                state.rmdir()
+        raise
 
 
 def _steps(events: Iterable[Mapping[str, Any]], *, profile: bool) -> Iterator[StepEvent]:

@@ -2,7 +2,7 @@
 """A tokenizer.json as the tables that the engine tokenizes by, or a refusal by name.
 
 Three kinds: byte-level BPE over the pieces of GPT-2, the same over those of Qwen 2 (also with up to three
-digits a piece), and BPE of characters with byte fallback as Gemma has it. Ids are those of the
+digits a piece, as Llama 3 has them, and with its `ignore_merges`), and BPE of characters with byte fallback as Gemma has it. Ids are those of the
 `tokenizers` library with `add_special_tokens=False`, so post-processor and decoder play no part.
 """
 
@@ -32,6 +32,8 @@ GPT2, QWEN, SPACES = 1, 2, 3
 EMPTY = 0xFFFFFFFF
 ADDED_POINTS = 256
 """Characters of the longest added token that the engine looks ahead for."""
+WHOLE_PARTS = 256
+"""Tokens that merges make, at most, of a piece which is a token of its own."""
 _BYTES = 256
 _SPACE = "\u2581"
 _QWEN_PATTERN = (
@@ -89,8 +91,11 @@ class _Compiler:
             "classes": np.zeros((1, 2), np.uint32) if kind == SPACES else character_classes(),
             "orders": np.zeros((1, 2), np.uint32),
             "decomposed_starts": np.zeros(1, np.uint32),
+            "whole_starts": np.zeros(1, np.uint32),
             **self._added(),
         }
+        if self.model.get("ignore_merges"):
+            tables |= self._whole(ids)
         if normalize:
             tables |= {
                 "orders": combining_classes(),
@@ -114,9 +119,11 @@ class _Compiler:
     def _check_model(self) -> None:
         if self.model["type"] != "BPE":
             raise self._refusal(f"a model of type {self.model['type']}")
-        for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
+        for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
             if self.model.get(name):
                 raise self._refusal(f"model.{name} = {self.model[name]!r}")
+        if self.model.get("ignore_merges") and self.model["byte_fallback"]:
+            raise self._refusal("byte fallback with model.ignore_merges = True")
         for name in ("truncation", "padding"):
             if self.json[name] is not None:
                 raise self._refusal(name)
@@ -156,6 +163,29 @@ class _Compiler:
         if missing:
             raise self._refusal(f"a vocabulary without a token for byte 0x{missing[0]:02x}")
         return np.array([ids[name] for name in names], np.uint32)
+
+    def _whole(self, ids: Mapping[str, int]) -> dict[str, Table]:
+        """`ignore_merges`: a piece that is a token is that token, whatever merges make of it. Here those for
+        which the two differ, by what merges make: two pieces of other bytes are other ids.
+        """
+        from tokenizers import Tokenizer as Library
+
+        merging = json.dumps({**self.json, "model": {**self.model, "ignore_merges": False}})
+        model: Any = Library.from_str(merging).model
+        characters = set(_byte_characters())
+        rows: list[tuple[list[int], int]] = []
+        for token, number in ids.items():
+            parts = [part.id for part in model.tokenize(token)] if characters.issuperset(token) else []
+            if len(parts) > WHOLE_PARTS:
+                raise self._refusal(f"the token {token[:80]!r} of {len(parts)} parts")
+            if parts and parts != [number]:
+                rows.append((parts, number))
+        rows.sort()
+        return {
+            "whole_starts": np.cumsum([0, *(len(parts) for parts, _ in rows)]).astype(np.uint32),
+            "whole_ids": np.array([number for _, number in rows], np.uint32),
+            "whole_parts": np.array([part for parts, _ in rows for part in parts], np.uint32),
+        }
 
     def _added(self) -> dict[str, Table]:
         added: list[dict[str, Any]] = self.json["added_tokens"]

@@ -27,6 +27,9 @@ SECTIONS = (
     ("decomposed_points", "decomposed_point_count", 1),
     ("compositions", "composition_count", 3),
     ("pairs", "pair_words", 1),
+    ("whole_starts", None, 1),
+    ("whole_ids", "whole_count", 1),
+    ("whole_parts", "whole_part_count", 1),
 )
 
 HEADER = np.dtype(

@@ -246,6 +246,7 @@ def test_text_shorter_than_one_window(daypack: Command, case: Case, bundle: Path
 FILES = (
     "MANIFEST",
     "bundle.json",
+    "corpus.bin",
     "data.bin",
     "engine",
     "eval.bin",

@@ -67,6 +67,31 @@ def test_ids_are_the_same_on_arm(trained: Any, folder: Path, example: Any) -> No
         assert differences([emulator, str(arm)], trained(kind), strings(200, seed=3)) == []
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "qwen"])
+def test_a_piece_that_is_a_token_ignores_merges(
+    kind: str, trained: Any, program: list[str], tmp_path: Path
+) -> None:
+    """As Llama 3 has it: tokens that no merge makes, alone and within longer pieces."""
+    fields = json.loads(trained(kind).read_text())
+    model = fields["model"]
+    words = ["\u0120unreachable", "Daypack", "\u0120.,!?", "aaaaaaaaaaa", "ab", "\u0120Ã©"]
+    free = 1 + max(*model["vocab"].values(), *(token["id"] for token in fields["added_tokens"]))
+    taken = set(model["vocab"])
+    model["vocab"] |= {word: free + n for n, word in enumerate(words) if word not in taken}
+    kept = [merge for merge in model["merges"] if "".join(merge) not in ("\u0120the", "ing")]
+    model["merges"], model["ignore_merges"] = kept, True
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(fields))
+    texts = [
+        b"Daypack unreachable unreachables Daypack Daypacks .,!? the ing thing ab a b caf\xc3\xa9 \xc3\xa9",
+        b"a" * 11,
+    ]
+    found = differences(program, file, [*texts, *strings(400, seed=6)])
+    assert found == []
+    assert {free, free + 1} <= set(FileTokenizer(file).encode(texts[0].decode()).tolist())
+    assert tokenizer_tables(FileTokenizer(file)).tables["whole_ids"].size >= 6
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_long_runs_of_one_letter(kind: str, trained: Any, program: list[str]) -> None:
     expected, found = texts_and_ids(program, trained(kind), b"a" * 200_000 + b"b")
@@ -188,7 +213,17 @@ def put_pairs(tables: Tables) -> None:
     tables.add_word()
 
 
+def put_unknown_class(tables: Tables) -> None:
+    tables.parts["classes"][-1] = 4
+
+
+def put_whole(tables: Tables) -> None:
+    tables.parts["whole_starts"][0] = 1
+
+
 REFUSALS = {
+    "classes of characters that this engine knows": put_unknown_class,
+    "whole pieces of 1 to 256 tokens": put_whole,
     "its first bytes to be DPTOKEN1": put_magic,
     "as many bytes as its header says": put_size,
     "tables of the sizes that its header says": put_count,
@@ -226,7 +261,7 @@ def test_every_refusal_of_tables_is_tried() -> None:
 @pytest.mark.parametrize(
     ("kind", "place", "value", "message"),
     [
-        ("gpt2", "model.ignore_merges", True, "model.ignore_merges = True"),
+        ("gemma", "model.ignore_merges", True, "byte fallback with model.ignore_merges = True"),
         ("gpt2", "model.dropout", 0.5, "model.dropout = 0.5"),
         (
             "gpt2",

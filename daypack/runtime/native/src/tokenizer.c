@@ -45,6 +45,9 @@ static daypack_code divide_tables(daypack_tokenizer *tokenizer, const void *tabl
       {&tokenizer->decomposed_points, header->decomposed_point_count},
       {&tokenizer->compositions, 3ull * header->composition_count},
       {&tokenizer->pairs, header->pair_words},
+      {&tokenizer->whole_starts, header->whole_count + 1ull},
+      {&tokenizer->whole_ids, header->whole_count},
+      {&tokenizer->whole_parts, header->whole_part_count},
   };
   for (size_t index = 0; index < sizeof parts / sizeof parts[0]; index++) {
     *parts[index].table = take(&cursor, &left, parts[index].count);
@@ -75,6 +78,12 @@ static bool ranges_good(const uint32_t *ranges, uint32_t count) {
   return true;
 }
 
+static bool classes_good(const daypack_tokenizer *tokenizer) {
+  for (uint32_t index = 0; index < tokenizer->header->class_count; index++)
+    if (tokenizer->classes[2 * (size_t)index + 1] > DAYPACK_SPACE) return false;
+  return true;
+}
+
 static bool points_good(const uint32_t *points, uint64_t count, uint32_t stride) {
   for (uint64_t index = 0; index < count; index++)
     if (points[index * stride] >= POINT_LIMIT) return false;
@@ -101,17 +110,21 @@ static daypack_code check_tables(const daypack_tokenizer *tokenizer) {
   if (!ids_known(tokenizer, tokenizer->byte_ids, BYTES, 1) ||
       !ids_known(tokenizer, tokenizer->results, header->merge_count, 1) ||
       !ids_known(tokenizer, tokenizer->characters + 1, header->character_count, 2) ||
-      !ids_known(tokenizer, tokenizer->added_ids, header->added_count, 1))
+      !ids_known(tokenizer, tokenizer->added_ids, header->added_count, 1) ||
+      !ids_known(tokenizer, tokenizer->whole_ids, header->whole_count, 1))
     return refuse(tokenizer->error, "ids of its vocabulary");
   if (!slots_good(tokenizer)) return refuse(tokenizer->error, "merges that it has, and a free slot");
   if (!starts_good(tokenizer->added_starts, header->added_count, header->added_point_count, DAYPACK_ADDED_POINTS))
     return refuse(tokenizer->error, "added tokens of 1 to 256 characters");
+  if (!starts_good(tokenizer->whole_starts, header->whole_count, header->whole_part_count, DAYPACK_WHOLE_PARTS))
+    return refuse(tokenizer->error, "whole pieces of 1 to 256 tokens");
   if (!starts_good(tokenizer->decomposed_starts, header->decomposed_count, header->decomposed_point_count, 8) ||
       !points_good(tokenizer->decomposed_points, header->decomposed_point_count, 1) ||
       !points_good(tokenizer->compositions + 2, header->composition_count, 3))
     return refuse(tokenizer->error, "decompositions into 1 to 8 characters");
   if (!ranges_good(tokenizer->classes, header->class_count) || !ranges_good(tokenizer->orders, header->order_count))
     return refuse(tokenizer->error, "ranges of characters in ascending order from 0");
+  if (!classes_good(tokenizer)) return refuse(tokenizer->error, "classes of characters that this engine knows");
   if ((header->pair_words & (header->pair_words - 1)) != 0 ||
       (header->kind == DAYPACK_TOKENIZER_SPACES) != (header->pair_words > 0))
     return refuse(tokenizer->error, "a power of two for the words of its pairs");

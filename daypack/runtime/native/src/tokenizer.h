@@ -13,6 +13,7 @@ enum {
   DAYPACK_TOKENIZER_SPACES = 3, /* BPE of characters, spaces as U+2581, bytes for what is unknown */
   DAYPACK_NORMAL_POINTS = 4096,
   DAYPACK_ADDED_POINTS = 256, /* of the longest added token */
+  DAYPACK_WHOLE_PARTS = 256,  /* of the longest whole piece */
   DAYPACK_SYMBOL_BYTES = 32,  /* of workspace for each symbol of the longest piece */
 };
 #define DAYPACK_NO_ID UINT32_MAX
@@ -35,6 +36,8 @@ typedef struct {
   uint32_t decomposed_point_count;
   uint32_t composition_count;
   uint32_t pair_words; /* a power of two, or 0 */
+  uint32_t whole_count;
+  uint32_t whole_part_count;
   uint32_t reserved;
 } daypack_tokenizer_header;
 
@@ -67,6 +70,9 @@ typedef struct {
   const uint32_t *decomposed_points;
   const uint32_t *compositions;     /* second, first, composed */
   const uint32_t *pairs;            /* bits of neighbours that some merge may join */
+  const uint32_t *whole_starts;
+  const uint32_t *whole_ids;        /* of pieces that are tokens though no merges make them */
+  const uint32_t *whole_parts;      /* what merges make of each */
   uint32_t longest_added;
   /* the workspace */
   uint32_t capacity; /* points and symbols of a piece */

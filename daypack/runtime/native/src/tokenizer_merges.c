@@ -98,6 +98,34 @@ static uint32_t character_id(const daypack_tokenizer *tokenizer, uint32_t point)
   return DAYPACK_NO_ID;
 }
 
+/* The ids of the piece against those of a row: below, equal or above as less than, 0 or more than 0. */
+static int compare_whole(const daypack_tokenizer *tokenizer, uint32_t row) {
+  const uint32_t *part = tokenizer->whole_parts + tokenizer->whole_starts[row];
+  const uint32_t *end = tokenizer->whole_parts + tokenizer->whole_starts[row + 1];
+  uint32_t index = 0;
+  for (; index != DAYPACK_NO_ID && part < end; index = tokenizer->symbols[index].next, part++) {
+    uint32_t id = tokenizer->symbols[index].id;
+    if (id != *part) return id < *part ? -1 : 1;
+  }
+  return index != DAYPACK_NO_ID ? 1 : part < end ? -1 : 0;
+}
+
+/* The token that the whole piece is, where merges make several of it; DAYPACK_NO_ID if there is none. */
+static uint32_t find_whole(const daypack_tokenizer *tokenizer) {
+  uint32_t low = 0;
+  uint32_t high = tokenizer->header->whole_count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    int order = compare_whole(tokenizer, middle);
+    if (order == 0) return tokenizer->whole_ids[middle];
+    if (order > 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return DAYPACK_NO_ID;
+}
+
 daypack_code daypack_merge_piece(daypack_tokenizer *tokenizer, const uint32_t *points, uint32_t count) {
   uint32_t symbols = 0;
   bool room = true;
@@ -115,6 +143,8 @@ daypack_code daypack_merge_piece(daypack_tokenizer *tokenizer, const uint32_t *p
   tokenizer->heap_count = 0;
   for (uint32_t index = 0; index < symbols; index++) offer(tokenizer, index);
   merge_all(tokenizer);
+  uint32_t whole = find_whole(tokenizer);
+  if (whole != DAYPACK_NO_ID) return daypack_emit(tokenizer, whole);
   for (uint32_t index = 0; index != DAYPACK_NO_ID; index = tokenizer->symbols[index].next) {
     daypack_code code = daypack_emit(tokenizer, tokenizer->symbols[index].id);
     if (code != DAYPACK_OK) return code;
