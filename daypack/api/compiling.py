@@ -258,7 +258,7 @@ def _corpus_bytes(spec: TrainSpec, chat: ChatFormat | None) -> bytes:
     """How the engine makes examples of a raw file of this spec."""
     from daypack.runtime import corpus_file
 
-    tokenizers = {None: corpus_file.NO_TOKENIZER, "bytes": corpus_file.BYTES}
+    tokenizers: dict[object, int] = {None: corpus_file.NO_TOKENIZER, "bytes": corpus_file.BYTES}
     return corpus_file.corpus_bytes(
         kind="" if spec.data is None else spec.data.kind,
         tokenizer=tokenizers.get(spec.tokenizer, corpus_file.TABLES),

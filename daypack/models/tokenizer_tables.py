@@ -2,8 +2,9 @@
 """A tokenizer.json as the tables that the engine tokenizes by, or a refusal by name.
 
 Three kinds: byte-level BPE over the pieces of GPT-2, the same over those of Qwen 2 (also with up to three
-digits a piece, as Llama 3 has them, and with its `ignore_merges`), and BPE of characters with byte fallback as Gemma has it. Ids are those of the
-`tokenizers` library with `add_special_tokens=False`, so post-processor and decoder play no part.
+digits a piece, as Llama 3 has them, and with its `ignore_merges`), and BPE of characters with byte fallback
+as Gemma has it. Ids are those of the `tokenizers` library with `add_special_tokens=False`, so post-processor
+and decoder play no part.
 """
 
 from __future__ import annotations
