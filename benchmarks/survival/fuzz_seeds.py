@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import math
 import struct
 import sys
@@ -21,6 +22,7 @@ from tokenizing.cases import KINDS, strings, train
 from tokenizing.compare import compile_tables
 
 from daypack.devices import load_profile
+from daypack.runtime import corpus_file
 from daypack.runtime.data_file import write_data
 from daypack.runtime.limits import Limits
 from daypack.runtime.plan_file import Kernel, PlanFile
@@ -92,6 +94,42 @@ def state() -> bytes:
     layout = state_layout(plan().state)
     data = bytes(layout.file_bytes - len(layout.header))
     return layout.with_digits([data]) + data
+
+
+def raw_files() -> Iterator[bytes]:
+    """A corpus.bin and a file for each layout and each way to lay it."""
+    texts = {name: f"<{name[:4]}>" for name in corpus_file.TEXTS}
+    turns = [
+        ("system", "Be brief. "),
+        ("user", "1 + 1?"),
+        ("assistant", "2"),
+        ("user", "é"),
+        ("assistant", "ok"),
+    ]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    lines = {
+        "text": [{"text": 'caf\u00e9 \ud83d\ude00 \n "x" \\'}, {"text": ""}, {"text": "a" * 40}],
+        "completion": [{"completion": "no", "prompt": "yes or no?"}] * 3,
+        "messages": [{"messages": messages}] * 2,
+        "ids": [{"mask": [1, 0, 1, 1], "ids": [0, 255, 3, 7]}] * 4,
+    }
+    files = [("jsonl", "".join(json.dumps(line) + "\r\n" for line in found)) for found in lines.values()]
+    files += [
+        ("csv", 'question,A,B,C,D,answer\n"one, ""two""\nor?",1,2,,4,C\nq,a,b,c,d, D \n'),
+        ("text", "a b " * 20),
+    ]
+    files += [("ids", json.dumps({"ids": list(range(40))}))]
+    for kind, text in files:
+        corpus = corpus_file.corpus_bytes(
+            kind=kind,
+            tokenizer=corpus_file.BYTES,
+            packing=kind != "text",
+            seed=1,
+            sequence=16,
+            texts=texts,
+            trimmed=("user",),
+        )
+        yield struct.pack("<H", len(corpus)) + corpus + text.encode()
 
 
 def fixture() -> str:
@@ -188,6 +226,8 @@ def seeds(harness: str, folder: Path) -> Iterator[bytes]:
             for first in range(4):
                 yield bytes([first]) + state()
             yield b"\2" + state()[:-1]
+        case "raw":
+            yield from raw_files()
         case "data":
             yield records()
             yield records()[:63]

@@ -29,6 +29,17 @@ LOADERS = {
     "policy": ("policy.c",),
     "command": ("commands.c", "command_line.c"),
     "manifest": ("manifest.c", "signature.c", "hex.c"),
+    "raw": (
+        "raw_bytes.c",
+        "raw_chat.c",
+        "raw_csv.c",
+        "raw_json.c",
+        "raw_lines.c",
+        "raw_piece.c",
+        "corpus.c",
+        "examples.c",
+        "packing.c",
+    ),
     "tokenizer": (
         "tokenizer.c",
         "tokenizer_merges.c",
