@@ -15,7 +15,6 @@ typedef struct {
 
 static const daypack_examples *made;
 
-
 static daypack_code read_raw(void *context, void *bytes, uint64_t size_bytes, uint64_t offset_bytes) {
   const bytes_of *of = context;
   if (offset_bytes > of->size || size_bytes > of->size - offset_bytes) abort();
