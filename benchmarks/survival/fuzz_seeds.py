@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import re
 import struct
 import sys
 import tempfile
@@ -60,7 +61,7 @@ TRIPLE: str = example().TRIPLES[example().HOST]
 _KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 #: Words, numbers, marks that combine, Hangul that composes.
 MARKS = "I'm 12 caf\u00e9s\u0301, \u1100\u1161 d\u0307\u0323 ".encode()
-_EMPTY = ("bundle.json", "engine", "plan.bin", "state.safetensors", "tokenizer.dpt")
+_EMPTY = ("bundle.json", "engine", "plan.bin", "tokenizer.dpt")
 
 
 def plan(**changes: Any) -> PlanFile:
@@ -142,6 +143,7 @@ def fixture() -> str:
         "RECORDS": records(),
         "STATE": state(),
         "POLICY": policy("always"),
+        "BLOCKS": blocks(),
         "SIGNER": _KEY.public_key().public_bytes_raw(),
     }
     rows: list[str] = []
@@ -199,9 +201,16 @@ COMMANDS = (
 )
 
 
-def manifest() -> bytes:
-    """One that lists what the harness has."""
-    contents = {name: b"" for name in _EMPTY} | {"data.bin": b"abc", "weights.bin": weights()}
+def blocks() -> bytes:
+    """The hash tree of what the harness has."""
+    return hashlib.sha256(b"abc").digest() + hashlib.sha256(weights()).digest()
+
+
+def manifest(**others: bytes) -> bytes:
+    """One that lists what the harness has; `others` by the beginning of their names."""
+    contents = {name: b"" for name in _EMPTY}
+    contents |= {"data.bin": b"abc", "state.safetensors": b"start", "weights.bin": weights()}
+    contents |= {f"{name}.bin": data for name, data in others.items()}
     rows: list[str] = []
     for name, data in sorted(contents.items()):
         rows.append(f"{hashlib.sha256(data).hexdigest()} {len(data)} {name}\n")
@@ -248,6 +257,14 @@ def seeds(harness: str, folder: Path) -> Iterator[bytes]:
             text = manifest()
             signed = signature(text)
             yield b"\0" + text
+            yield b"\0" + manifest(blocks=blocks())
+            yield b"\0" + manifest(blocks=blocks(), eval=b"")
+            yield b"\0" + manifest(blocks=blocks()).replace(
+                hashlib.sha256(b"start").hexdigest().encode(), b"0" * 64
+            )
+            yield b"\0" + re.sub(rb".*weights.bin\n", b"", text)
+            yield b"\0" + manifest(blocks=blocks()).replace(b" 3 data.bin", b" 0 data.bin")
+            yield b"\0" + re.sub(rb".* data.bin\n", b"", manifest(blocks=blocks()))
             yield bytes([len(signed)]) + signed + text
             yield bytes([len(signed)]) + signed + text + b"x"
             other = signed.replace(b"25519 0", b"25519 1")

@@ -28,7 +28,7 @@ LOADERS = {
     "data": ("data.c",),
     "policy": ("policy.c",),
     "command": ("commands.c", "command_line.c"),
-    "manifest": ("manifest.c", "signature.c", "hex.c"),
+    "manifest": ("manifest.c", "signature.c", "hex.c", "tree.c"),
     "raw": (
         "raw_bytes.c",
         "raw_chat.c",

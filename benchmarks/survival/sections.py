@@ -13,6 +13,7 @@ from parity.workspace import Workspace
 
 from survival import fuzz_seeds, fuzzing, subjects
 from survival.faults import fail_everywhere
+from survival.flips import flip_weights
 from survival.kills import PATIENCE_SECONDS, kill
 from survival.power import lose
 from survival.soak import soak
@@ -21,6 +22,7 @@ from survival.soak import soak
 LEAST_COVERED = 0.9
 FUZZ_SECONDS = 1800
 KILLS = LOSSES = 1000
+FLIPS = 10_000
 #: Of each function of the platform: the most calls that fail, one a run.
 CALLS = 150
 #: The system counts resident pages of each thread in batches, so that a peak is not known better.
@@ -122,7 +124,8 @@ def faults_section(work: Workspace, details: dict[str, Any]) -> list[Figure]:
 
 
 def flips_section(work: Workspace, details: dict[str, Any]) -> list[Figure]:
-    """Every single-bit flip of a small state and a small plan through their loaders, under the sanitizers.
+    """Every single-bit flip of a small state and plan through their loaders, under the sanitizers; and
+    10,000 flips of weights that a run reads, which must end it.
 
     The first byte of a state's input chooses how it is read (state_fuzz.c): its flips are not the state's.
     """
@@ -144,6 +147,14 @@ def flips_section(work: Workspace, details: dict[str, Any]) -> list[Figure]:
         ]
         if harness == "state":
             figures.append(Figure("flips", "state: flips that its checks did not find", unseen, "count", 0))
+    subject = subjects.lora(folder, subjects.WIDE)
+    found = flip_weights(subject, folder, FLIPS, seed=5)
+    details["flips, weights"] = asdict(found)
+    figures += [
+        Figure("flips", "weights: flips of a bit in what a run reads", found.flips, "count"),
+        Figure("flips", "weights: flips that did not end the run with code 4", found.unseen, "count", 0),
+        Figure("flips", "weights: runs without a flip that differ", not found.identical, "count", 0),
+    ]
     return figures
 
 

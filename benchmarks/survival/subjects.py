@@ -28,6 +28,8 @@ from survival.sanitized import sanitized_engine
 PLATFORMS = Path(__file__).resolve().parents[2] / "tests" / "runtime" / "native"
 TINY = {"n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 16, "vocab_size": 96}
 SMALL = {"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 32, "vocab_size": 512}
+#: Weights of several blocks of the hash tree.
+WIDE = SMALL | {"n_embd": 192}
 SHAPE = {"batch": 2, "gradient_accumulation_steps": 2, "dropout": 0.1}
 #: Arrays of this size and more may be paged; as compiled for a phone only those of a megabyte.
 PAGE_BYTES = 1024

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from daypack.errors import BundleError, SpecError
+from daypack.runtime.hash_tree import check_tree, write_tree
 from daypack.runtime.plan_file import Fetch, FileKind, PlanFile, Read
 from daypack.runtime.plan_format import read_plan
 from daypack.runtime.plan_records import MAX_PLANS
@@ -89,7 +90,10 @@ def new_bundle(out: Path) -> Generator[Path]:
 
 
 def write_manifest(directory: Path) -> tuple[FileEntry, ...]:
-    """Write MANIFEST for every other file of the directory and return its entries, sorted by name."""
+    """Write blocks.bin where it is needed, and MANIFEST for every other file of the directory; return its
+    entries, sorted by name.
+    """
+    write_tree(directory)
     entries: list[FileEntry] = []
     for path in sorted(directory.iterdir(), key=lambda path: path.name):
         if path.name in (MANIFEST, SIGNATURE):
@@ -153,9 +157,10 @@ def check_hashes(directory: Path, entries: Sequence[FileEntry]) -> None:
 
 
 def verify_manifest(directory: Path) -> tuple[FileEntry, ...]:
-    """`read_manifest`, and the hash of every file."""
+    """`read_manifest`, the hash of every file, and of every block that blocks.bin has one for."""
     entries = read_manifest(directory)
     check_hashes(directory, entries)
+    check_tree(directory)
     return entries
 
 

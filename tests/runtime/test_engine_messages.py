@@ -34,6 +34,7 @@ from daypack.runtime.cpu_features import FEATURES
 from daypack.runtime.data_file import write_data
 from daypack.runtime.plan_file import StateTensor
 from daypack.runtime.plan_format import write_plan
+from tests.runtime.test_engine_tree import list_blocks
 
 USAGE = (
     "usage: engine --bundle DIR [--state DIR] [--data FILE] [--steps N] [--threads N] [--fresh] "
@@ -1027,6 +1028,34 @@ def pattern_of(message: str, example: Any, tmp_path: Path) -> re.Pattern[str]:
     for name, value in places.items():
         message = message.replace(name, value)
     return re.compile(".+".join(re.escape(part) for part in message.split("{*}")))
+
+
+# ---- the hash tree
+
+
+@reaches(4, "blocks.bin: expected 32 bytes a block and at most 32768 blocks, found 33 bytes")
+def part_of_a_hash(make: Any, example: Any) -> Any:
+    case = make()
+    list_blocks(case, bytes(33))
+    return case.run("--steps", "1")
+
+
+@reaches(4, "blocks.bin: expected hashes of the 2 blocks of data.bin and weights.bin, found 3")
+def too_many_hashes(make: Any, example: Any) -> Any:
+    case = make()
+    list_blocks(case, bytes(96))
+    return case.run("--steps", "1")
+
+
+@reaches(
+    4,
+    "data.bin: block 0, which begins at byte 0: expected its SHA-256 in blocks.bin, found another; "
+    "copy the bundle again",
+)
+def another_block(make: Any, example: Any) -> Any:
+    case = make()
+    list_blocks(case, bytes(64))
+    return case.run("--steps", "1")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -20,6 +20,8 @@ def test_runs_are_clean(make_case: Callable[..., Any], example: Any, sanitizer: 
     """More threads than processors, every step saved; then a stop while all of them work."""
     changes = example.paged_plan() if paged else {}
     case = make_case(variant=f"plain, {sanitizer}", **changes)
+    weights = (case.bundle / "weights.bin").read_bytes()
+    case.set_file("weights.bin", weights + bytes(2_000_000))  # so that there is a hash tree
     run = case.run("--steps", str(STEPS), "--threads", "5", "--profile")
     assert run.status == 0 and "Sanitizer" not in run.stderr, run
     plain = make_case(name="without", **changes)

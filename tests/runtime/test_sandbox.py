@@ -13,6 +13,18 @@ from typing import Any
 import pytest
 import ziglang
 
+from daypack.runtime.policies import POLICIES, tabulate
+from daypack.runtime.policy_file import policy_bytes, shipped_policy
+from daypack.runtime.signature import make_key, sign
+from tests.runtime import test_engine_plans
+from tests.runtime.test_commands import talking
+from tests.runtime.test_governor import always_in, make_setting
+
+several = test_engine_plans.several
+READINGS = (
+    '{"command": "readings", "battery": 0.9, "skin_celsius": 30, "charging": true, "screen": false, '
+    '"memory_mb": 4000}'
+)
 ALL = ["no_new_privileges", "landlock", "seccomp"]
 KILL, REFUSE, ALLOW = 0x80000000, 0x00050001, 0x7FFF0000
 X86_64, AARCH64 = 0xC000003E, 0xC00000B7
@@ -126,6 +138,58 @@ def test_a_whole_training_makes_no_call_outside_the_list(
         assert process.returncode == 6
         fresh = case.run("--steps", "6", "--fresh")
         assert fresh.status == 0 and case.state.read_bytes() == free.state.read_bytes()
+
+
+def test_a_governed_training_makes_no_call_outside_the_list(
+    make_case: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Real sensors and none, policies whose gears change cores and clocks, commands of each kind."""
+    setting = make_setting("pixel8")
+    policies = {"one": always_in(setting, 0), "rests": tabulate(POLICIES["mobilefinetuner"], setting)}
+    for name, table in policies.items():
+        case = make_case(variant="strict", name=name)
+        case.set_policy(policy_bytes(shipped_policy(table, setting, 10**6)))
+        for sensors in ([], ["--sensors", str(tmp_path)]):
+            with talking(case, "--steps", "1000000", "--decisions", *sensors) as talk:
+                assert "seccomp" in talk.hear("start")["sandbox"]
+                talk.say(READINGS)
+                talk.hear("command")
+                talk.hear("step")
+                for command in ("pause", "status", "resume", "dance"):
+                    talk.say(f'{{"command": "{command}"}}')
+                    talk.hear({"status": "status", "dance": "refused"}.get(command, "command"))
+                talk.say('{"command": "budget", "memory_bytes": 7000000, "joules_per_day": 1e9}')
+                talk.hear("command")
+                talk.hear("step")
+                talk.say('{"command": "stop"}')
+                assert talk.process.wait(timeout=60) == 6
+
+
+def test_every_other_feature_makes_no_call_outside_the_list(
+    make_case: Callable[..., Any], several: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Orders, less memory and more again, evaluation, a hash tree, a signature, another's state."""
+    free = several(name="free").run("--steps", "6")
+    case = several(variant="strict")
+    for arguments in (["--rotate", "--squeeze", "2", "--relax", "1"], ["--order", "deferred"]):
+        run = case.run("--steps", "6", "--fresh", *arguments)
+        assert run.status == 0 and [event["loss"] for event in run.steps][-1] == free.steps[-1]["loss"]
+    with talking(case, "--steps", "1000000", "--fresh") as talk:
+        talk.hear("step")
+        talk.say(f'{{"command": "budget", "memory_bytes": {test_engine_plans.SMALL}}}')
+        assert talk.hear("plan")["discarded"] in (True, False)
+        talk.process.terminate()
+        assert talk.process.wait(timeout=60) == 6
+    other = make_case(variant="strict", name="other")
+    weights = (other.bundle / "weights.bin").read_bytes()
+    other.set_file("weights.bin", weights + bytes(2_000_000))
+    make_key(tmp_path / "key")
+    key = sign(other.bundle, tmp_path / "key")
+    run = other.run("--steps", "2", "--require-signature", key.hex, "--state", str(tmp_path / "elsewhere"))
+    assert run.status == 0, run
+    other.set_evaluation()
+    assert other.run("--steps", "1").status == 0
+    assert other.run("--evaluate").status == 0
 
 
 def judge(program: bytes, arch: int, number: int, arguments: tuple[int, ...] = ()) -> int:

@@ -149,7 +149,7 @@ static bool put(struct anneal *a, int32_t slot, int32_t item) {
 // Make a slot hold an item (or nothing), log what it held, and touch the values concerned.
 static bool edit(struct anneal *a, int32_t slot, int32_t item) {
     const int32_t old = a->item[slot];
-    const int32_t changed = (old >= 0 ? old : item) >> 1;
+    const int32_t changed = (int32_t)((uint32_t)(old >= 0 ? old : item) >> 1);
     a->edits[2 * a->totals[EDITS]] = slot;
     a->edits[2 * a->totals[EDITS] + 1] = old;
     a->totals[EDITS]++;

@@ -30,6 +30,15 @@ static uint64_t example_bytes(const daypack_plan *plan, uint32_t micro_batch) {
   return sum;
 }
 
+/* Bytes of the bundle's own file are checked against its hash tree. */
+static daypack_code read_data(daypack_engine *engine, void *values, uint64_t size_bytes, uint64_t offset_bytes) {
+  bool own = engine->options.data == NULL && engine->data.path[0] == '\0' && engine->data_tree.file_bytes > 0;
+  daypack_paged_file from = {data_name(engine), engine->data.file, -1, own ? &engine->data_tree : NULL};
+  daypack_range rest = {values, size_bytes, offset_bytes};
+  int64_t result = daypack_read_paged(engine->platform, &from, &rest, &engine->read_bytes);
+  return result == 1 ? DAYPACK_OK : daypack_fail_read(&engine->error, engine->underway, from.name, &rest, result);
+}
+
 static daypack_code check_header(daypack_engine *engine, const daypack_data_header *header, uint64_t file_bytes) {
   const daypack_plan *plan = &engine->plan;
   const char *name = data_name(engine);
@@ -62,7 +71,7 @@ static daypack_code read_header(daypack_engine *engine, uint64_t file_bytes) {
   if (file_bytes < sizeof header)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: expected at least 64 bytes, found %llu",
                         data_name(engine), (unsigned long long)file_bytes);
-  daypack_code code = daypack_read_exactly(engine, engine->data.file, data_name(engine), &header, sizeof header, 0);
+  daypack_code code = read_data(engine, &header, sizeof header, 0);
   if (code != DAYPACK_OK) return code;
   code = check_header(engine, &header, file_bytes);
   engine->data.header = header;
@@ -175,7 +184,7 @@ static daypack_code read_example(daypack_engine *engine, uint64_t example, uint6
     const daypack_plan_input *input = &engine->plan.inputs[index];
     uint64_t size_bytes = share_bytes(input, data->header.micro_batch);
     uint8_t *values = engine->arena + offsets[index] + number * size_bytes;
-    daypack_code code = daypack_read_exactly(engine, data->file, data_name(engine), values, size_bytes, position);
+    daypack_code code = read_data(engine, values, size_bytes, position);
     if (code == DAYPACK_OK && input->bound > 0)
       code = check_values(engine, input, example, (const void *)values, size_bytes / sizeof(int32_t));
     if (code != DAYPACK_OK) return code;

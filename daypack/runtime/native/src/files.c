@@ -1,11 +1,16 @@
 /* Paths, and whole reads and writes over the platform's partial ones. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "internal.h"
 
 _Alignas(DAYPACK_PAGE_BYTES) uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+static pthread_mutex_t buffer_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void daypack_take_buffer(void) { (void)pthread_mutex_lock(&buffer_mutex); }
+void daypack_return_buffer(void) { (void)pthread_mutex_unlock(&buffer_mutex); }
 
 daypack_code daypack_join(daypack_error *error, char path[DAYPACK_PATH_BYTES], const char *first,
                           const char *between, const char *second) {
@@ -44,6 +49,12 @@ daypack_code daypack_check_opened(daypack_engine *engine, daypack_code code, con
 
 daypack_code daypack_fail_read(daypack_error *error, bool underway, const char *name, const daypack_range *rest,
                                int64_t result) {
+  if (result == DAYPACK_ALTERED)
+    return daypack_fail(error, DAYPACK_BAD_BUNDLE,
+                        "%s: block %llu, which begins at byte %llu: expected its SHA-256 in blocks.bin, found another; "
+                        "copy the bundle again",
+                        name, (unsigned long long)(rest->offset_bytes / DAYPACK_BLOCK_BYTES),
+                        (unsigned long long)(rest->offset_bytes / DAYPACK_BLOCK_BYTES * DAYPACK_BLOCK_BYTES));
   return daypack_fail(error, underway ? DAYPACK_STOPPED : DAYPACK_BAD_BUNDLE, "%s: cannot read %llu bytes at %llu: %s",
                       name, (unsigned long long)rest->size_bytes, (unsigned long long)rest->offset_bytes,
                       result < 0 ? strerror((int)-result) : "the file ends there");

@@ -121,11 +121,18 @@ typedef struct {
   char path[DAYPACK_PATH_BYTES]; /* of the run's own tokens, or empty */
 } daypack_data;
 
+/* Where the blocks of a file are in the hash tree. */
+typedef struct {
+  uint64_t first;
+  uint64_t file_bytes; /* that were listed; 0: the file was checked whole */
+} daypack_tree_place;
+
 /* One of the files that instructions name. `direct` is the same file past the system's cache, or -1. */
 typedef struct {
   const char *name; /* for messages */
   int file;
   int direct;
+  const daypack_tree_place *tree; /* NULL: what is read is not checked against the tree */
 } daypack_paged_file;
 
 typedef struct daypack_pool daypack_pool;
@@ -168,6 +175,12 @@ typedef struct {
 
   daypack_paged_file files[DAYPACK_FILE_COUNT]; /* the state: during setup only, unless the plan pages it */
   uint64_t weights_bytes;
+  daypack_tree_place data_tree;
+  daypack_tree_place weights_tree;
+  bool tree_listed;
+  bool start_checked; /* the bundle's own state, against its hash */
+  uint64_t start_bytes;
+  uint8_t start_digest[DAYPACK_DIGEST_BYTES];
   daypack_data data;
   uint64_t engine_bytes;
   bool data_listed;
@@ -224,6 +237,9 @@ typedef struct {
   uint64_t offset_bytes;
 } daypack_range;
 
+/* What reading gives where a block has another hash than the tree: no errno. */
+enum { DAYPACK_ALTERED = -5000 };
+
 /* 1 when all is read or written, 0 when the file (or the room for it) ends, or a negative errno; adds to `count`. */
 DAYPACK_MUST_CHECK int64_t daypack_read_range(const daypack_platform *platform, int file, daypack_range *rest,
                                               uint64_t *count);
@@ -232,8 +248,10 @@ DAYPACK_MUST_CHECK int64_t daypack_write_range(const daypack_platform *platform,
 /* The failure of such a read. */
 DAYPACK_MUST_CHECK daypack_code daypack_fail_read(daypack_error *error, bool underway, const char *name,
                                                   const daypack_range *rest, int64_t result);
-/* For files that are read in pieces, one at a time. */
+/* For files that are read in pieces, one at a time. Before the pager starts it is the caller's, then of who takes it. */
 extern uint8_t daypack_io_buffer[DAYPACK_IO_BYTES];
+void daypack_take_buffer(void);
+void daypack_return_buffer(void);
 
 /* confine.c: the sandbox */
 /* Before any file is opened: the bundle, the data, a list of /proc and /sys; written only the state's directory, or
@@ -253,6 +271,20 @@ DAYPACK_MUST_CHECK daypack_code daypack_check_signature(daypack_engine *engine, 
 
 /* manifest.c */
 DAYPACK_MUST_CHECK daypack_code daypack_verify_manifest(daypack_engine *engine);
+/* The bundle's own state, opened as `file`, against the manifest: a run that goes on from another never reads it. */
+DAYPACK_MUST_CHECK daypack_code daypack_check_start(daypack_engine *engine, int file);
+
+/* tree.c: the blocks of large files */
+/* blocks.bin, which stays open, and the hash of all of it. */
+DAYPACK_MUST_CHECK daypack_code daypack_open_tree(daypack_engine *engine, int file, uint64_t size_bytes,
+                                                  uint8_t digest[DAYPACK_DIGEST_BYTES]);
+/* Whether the tree has as many blocks as the listed files. */
+DAYPACK_MUST_CHECK daypack_code daypack_place_tree(daypack_engine *engine);
+/* How many bytes from the front of `rest` are of blocks that were checked; the range lies within the listed size. */
+uint64_t daypack_checked_bytes(const daypack_tree_place *place, const daypack_range *rest);
+/* What `rest` begins with of a block that was not: 1, DAYPACK_ALTERED, or as daypack_read_range. */
+DAYPACK_MUST_CHECK int64_t daypack_read_block(const daypack_platform *platform, const daypack_paged_file *file,
+                                              daypack_range *rest, uint64_t *count);
 
 /* sha256.c: SHA-256 of Zig's std.crypto, the form this processor runs */
 typedef struct {
@@ -326,7 +358,11 @@ DAYPACK_MUST_CHECK daypack_code daypack_open_weights(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_open_direct(daypack_engine *engine, daypack_paged_file *file, const char *path,
                                                     int (*open)(const char *path));
 void daypack_close_file(const daypack_platform *platform, daypack_paged_file *file);
-/* As daypack_read_range and daypack_write_range, past the cache where the file has `direct`. */
+/* As daypack_read_range and daypack_write_range, past the cache where the file has `direct`. Where it has a tree, each
+ * block is checked at its first read (DAYPACK_ALTERED); `count` leaves out what is read of a block for its check alone.
+ * `daypack_read_unchecked` does not look at the tree. */
+DAYPACK_MUST_CHECK int64_t daypack_read_unchecked(const daypack_platform *platform, const daypack_paged_file *file,
+                                                  daypack_range *rest, uint64_t *count);
 DAYPACK_MUST_CHECK int64_t daypack_read_paged(const daypack_platform *platform, const daypack_paged_file *file,
                                               daypack_range *rest, uint64_t *count);
 DAYPACK_MUST_CHECK int64_t daypack_write_paged(const daypack_platform *platform, const daypack_paged_file *file,

@@ -135,8 +135,11 @@ static daypack_code open_source(daypack_engine *engine, uint64_t *file_bytes) {
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
                         "%s: expected a saved state, found none; train with this --state, or give --fresh for the start",
                         engine->state_path);
-  if (state->file == -ENOENT)
-    return daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &state->file, file_bytes);
+  if (state->file == -ENOENT) {
+    daypack_code code =
+        daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &state->file, file_bytes);
+    return code == DAYPACK_OK ? daypack_check_start(engine, state->file) : code;
+  }
   if (state->file < 0)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "%s: cannot open: %s", engine->state_path,
                         strerror(-state->file));
@@ -240,7 +243,7 @@ static void take_over(daypack_engine *engine) {
   daypack_paged_file *next = &engine->files[DAYPACK_FILE_NEXT];
   if (!engine->plan.pages_state) return;
   daypack_close_file(engine->platform, state);
-  *state = (daypack_paged_file){engine->state_path, next->file, next->direct};
+  *state = (daypack_paged_file){engine->state_path, next->file, next->direct, NULL};
   next->file = next->direct = -1;
 }
 

@@ -1,4 +1,6 @@
-/* MANIFEST: every file of the bundle with its size and SHA-256, all of them checked before anything is used.
+/* MANIFEST: every file of the bundle with its size and SHA-256. All sizes and the small files are checked before
+ * anything is used, blocks of large files when they are first read, and the bundle's own state now if there can be no
+ * other, else when a run begins from it; with --verify-only all at once.
  *
  * The file itself is untrusted: strict lines, plain sorted names, nothing that could leave the directory. */
 #include <string.h>
@@ -66,16 +68,17 @@ static int plan_number(const char *name) {
   return strcmp(rest, ".bin") == 0 && number < (int)DAYPACK_MAX_PLANS ? number : -1;
 }
 
-static daypack_code hash_file(daypack_engine *engine, int file, const entry *listed, uint8_t digest[DAYPACK_DIGEST_BYTES]) {
+static daypack_code hash_file(daypack_engine *engine, int file, const char *name, uint64_t size_bytes,
+                              uint8_t digest[DAYPACK_DIGEST_BYTES]) {
   const daypack_sha256_functions *sha256 = daypack_choose_sha256(engine->platform);
   daypack_sha256 state;
   sha256->init(&state);
-  for (uint64_t offset = 0; offset < listed->size_bytes;) {
-    uint64_t rest = listed->size_bytes - offset;
+  for (uint64_t offset = 0; offset < size_bytes;) {
+    uint64_t rest = size_bytes - offset;
     uint64_t size = rest < DAYPACK_IO_BYTES ? rest : DAYPACK_IO_BYTES;
     if (engine->platform->stop_requested())
       return daypack_fail(&engine->error, DAYPACK_STOPPED, "stopped by a signal while the bundle was checked");
-    daypack_code code = daypack_read_exactly(engine, file, listed->name, daypack_io_buffer, size, offset);
+    daypack_code code = daypack_read_exactly(engine, file, name, daypack_io_buffer, size, offset);
     if (code != DAYPACK_OK) return code;
     sha256->update(&state, daypack_io_buffer, (size_t)size);
     offset += size;
@@ -84,32 +87,68 @@ static daypack_code hash_file(daypack_engine *engine, int file, const entry *lis
   return DAYPACK_OK;
 }
 
+static daypack_code compare(daypack_error *error, const char *name, const uint8_t listed[DAYPACK_DIGEST_BYTES],
+                            const uint8_t digest[DAYPACK_DIGEST_BYTES]) {
+  char expected[2 * DAYPACK_DIGEST_BYTES + 1];
+  char found[2 * DAYPACK_DIGEST_BYTES + 1];
+  if (memcmp(digest, listed, DAYPACK_DIGEST_BYTES) == 0) return DAYPACK_OK;
+  daypack_to_hex(listed, DAYPACK_DIGEST_BYTES, expected);
+  daypack_to_hex(digest, DAYPACK_DIGEST_BYTES, found);
+  return daypack_fail(error, DAYPACK_BAD_BUNDLE,
+                      "%s: expected SHA-256 %s as MANIFEST says, found %s; copy the bundle again", name, expected, found);
+}
+
+static daypack_code check_size(daypack_error *error, const char *name, uint64_t listed_bytes, uint64_t size_bytes) {
+  if (size_bytes == listed_bytes) return DAYPACK_OK;
+  return daypack_fail(error, DAYPACK_BAD_BUNDLE, "%s: expected %llu bytes as MANIFEST says, found %llu; copy the bundle again",
+                      name, (unsigned long long)listed_bytes, (unsigned long long)size_bytes);
+}
+
+/* Whether a file's bytes are checked when they are first read; where, is kept. */
+static bool is_checked_later(daypack_engine *engine, const entry *listed) {
+  if (engine->options.verify_only) return false;
+  if (strcmp(listed->name, "state.safetensors") == 0) {
+    engine->start_bytes = listed->size_bytes;
+    memcpy(engine->start_digest, listed->digest, sizeof engine->start_digest);
+    engine->start_checked = engine->options.fresh || engine->state_missing;
+    return !engine->start_checked;
+  }
+  if (!engine->tree_listed) return false;
+  daypack_tree_place *place = strcmp(listed->name, "weights.bin") == 0 ? &engine->weights_tree
+                              : strcmp(listed->name, "data.bin") == 0  ? &engine->data_tree
+                                                                       : NULL;
+  if (place != NULL) place->file_bytes = listed->size_bytes;
+  return place != NULL;
+}
+
+static daypack_code check_opened(daypack_engine *engine, int file, const entry *listed, uint64_t size_bytes) {
+  uint8_t digest[DAYPACK_DIGEST_BYTES];
+  daypack_code code = check_size(&engine->error, listed->name, listed->size_bytes, size_bytes);
+  if (code != DAYPACK_OK || is_checked_later(engine, listed)) return code;
+  code = strcmp(listed->name, "blocks.bin") == 0 ? daypack_open_tree(engine, file, size_bytes, digest)
+                                                 : hash_file(engine, file, listed->name, size_bytes, digest);
+  return code == DAYPACK_OK ? compare(&engine->error, listed->name, listed->digest, digest) : code;
+}
+
 static daypack_code check_file(daypack_engine *engine, const entry *listed) {
   int file = -1;
   uint64_t size_bytes = 0;
-  uint8_t digest[DAYPACK_DIGEST_BYTES];
   daypack_code code =
       daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, listed->name, &file, &size_bytes);
   if (code != DAYPACK_OK) return code;
-  if (size_bytes != listed->size_bytes) {
-    (void)engine->platform->close(file);
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "%s: expected %llu bytes as MANIFEST says, found %llu; copy the bundle again", listed->name,
-                        (unsigned long long)listed->size_bytes, (unsigned long long)size_bytes);
-  }
-  code = hash_file(engine, file, listed, digest);
-  (void)engine->platform->close(file);
-  if (code != DAYPACK_OK) return code;
-  if (memcmp(digest, listed->digest, DAYPACK_DIGEST_BYTES) != 0) {
-    char expected[2 * DAYPACK_DIGEST_BYTES + 1];
-    char found[2 * DAYPACK_DIGEST_BYTES + 1];
-    daypack_to_hex(listed->digest, DAYPACK_DIGEST_BYTES, expected);
-    daypack_to_hex(digest, DAYPACK_DIGEST_BYTES, found);
-    return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
-                        "%s: expected SHA-256 %s as MANIFEST says, found %s; copy the bundle again", listed->name,
-                        expected, found);
-  }
-  return DAYPACK_OK;
+  code = check_opened(engine, file, listed, size_bytes);
+  engine->tree_listed = engine->tree_listed || strcmp(listed->name, "blocks.bin") == 0;
+  if (code != DAYPACK_OK || strcmp(listed->name, "blocks.bin") != 0) (void)engine->platform->close(file);
+  return code;
+}
+
+daypack_code daypack_check_start(daypack_engine *engine, int file) {
+  uint8_t digest[DAYPACK_DIGEST_BYTES];
+  if (engine->start_checked || engine->start_bytes == 0) return DAYPACK_OK;
+  daypack_code code = hash_file(engine, file, "state.safetensors", engine->start_bytes, digest);
+  if (code == DAYPACK_OK) code = compare(&engine->error, "state.safetensors", engine->start_digest, digest);
+  engine->start_checked = code == DAYPACK_OK;
+  return code;
 }
 
 static daypack_code read_text(daypack_engine *engine) {
@@ -171,5 +210,5 @@ daypack_code daypack_verify_manifest(daypack_engine *engine) {
   if (required < REQUIRED_COUNT)
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE, "MANIFEST: expected an entry for %s, found none",
                         REQUIRED[required]);
-  return DAYPACK_OK;
+  return engine->tree_listed && !engine->options.verify_only ? daypack_place_tree(engine) : DAYPACK_OK;
 }

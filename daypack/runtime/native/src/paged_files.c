@@ -1,7 +1,8 @@
 /* The files that instructions read and write, through the system's cache or, with --direct, past it.
  *
  * --direct is for measurements of cold storage. It goes through the buffer that the bundle was checked with, so it
- * takes no more memory, and it fetches whole pages, which the count of bytes read includes. Of what is written, whole
+ * takes no more memory, and it fetches whole pages, which the count of bytes read includes. A block of the hash tree of
+ * which a part is wanted is read through the cache, once. Of what is written, whole
  * pages go past the cache and the ends of a range that share a page with others do not. */
 #include <errno.h>
 #include <string.h>
@@ -44,6 +45,7 @@ daypack_code daypack_open_weights(daypack_engine *engine) {
   char path[DAYPACK_PATH_BYTES];
   daypack_paged_file *weights = &engine->files[DAYPACK_FILE_WEIGHTS];
   weights->name = NAME;
+  weights->tree = engine->weights_tree.file_bytes > 0 ? &engine->weights_tree : NULL;
   daypack_code code = daypack_open(engine, DAYPACK_BAD_BUNDLE, engine->options.bundle, NAME, &weights->file,
                                    &engine->weights_bytes);
   if (code == DAYPACK_OK) code = daypack_join(&engine->error, path, engine->options.bundle, "/", NAME);
@@ -61,30 +63,55 @@ static int64_t read_direct(const daypack_platform *platform, int file, daypack_r
     uint64_t before = rest->offset_bytes % DAYPACK_PAGE_BYTES;
     uint64_t room = DAYPACK_IO_BYTES - before;
     uint64_t size = rest->size_bytes < room ? rest->size_bytes : room;
+    daypack_take_buffer();
     int64_t count = read_pages(platform, file, before + size, rest->offset_bytes - before);
+    if (count >= 0 && (uint64_t)count < before + size) size = (uint64_t)count > before ? (uint64_t)count - before : 0;
+    if (count >= 0) memcpy(rest->data, daypack_io_buffer + before, (size_t)size);
+    daypack_return_buffer();
     if (count < 0) return count;
-    if ((uint64_t)count <= before) return 0;
-    if ((uint64_t)count - before < size) size = (uint64_t)count - before;
-    memcpy(rest->data, daypack_io_buffer + before, (size_t)size);
+    if (size == 0) return 0;
     *read_bytes += (uint64_t)count;
     advance(rest, size);
   }
   return 1;
 }
 
-int64_t daypack_read_paged(const daypack_platform *platform, const daypack_paged_file *file, daypack_range *rest,
-                           uint64_t *count) {
+int64_t daypack_read_unchecked(const daypack_platform *platform, const daypack_paged_file *file, daypack_range *rest,
+                               uint64_t *count) {
   return file->direct >= 0 ? read_direct(platform, file->direct, rest, count)
                            : daypack_read_range(platform, file->file, rest, count);
+}
+
+/* As many bytes of the front of `rest`. */
+static int64_t read_front(const daypack_platform *platform, const daypack_paged_file *file, daypack_range *rest,
+                          uint64_t size_bytes, uint64_t *count) {
+  daypack_range front = {rest->data, size_bytes, rest->offset_bytes};
+  int64_t result = daypack_read_unchecked(platform, file, &front, count);
+  advance(rest, size_bytes - front.size_bytes);
+  return result;
+}
+
+int64_t daypack_read_paged(const daypack_platform *platform, const daypack_paged_file *file, daypack_range *rest,
+                           uint64_t *count) {
+  if (file->tree == NULL) return daypack_read_unchecked(platform, file, rest, count);
+  if (!daypack_fits(rest->offset_bytes, rest->size_bytes, file->tree->file_bytes)) return 0;
+  int64_t result = 1;
+  while (result == 1 && rest->size_bytes > 0) {
+    uint64_t size = daypack_checked_bytes(file->tree, rest);
+    result = size > 0 ? read_front(platform, file, rest, size, count) : daypack_read_block(platform, file, rest, count);
+  }
+  return result;
 }
 
 /* The whole pages at the front of `rest`, as far as the buffer goes. */
 static int64_t write_pages(const daypack_platform *platform, int file, daypack_range *rest, uint64_t *count) {
   uint64_t size = rest->size_bytes < DAYPACK_IO_BYTES ? rest->size_bytes : DAYPACK_IO_BYTES;
   size -= size % DAYPACK_PAGE_BYTES;
+  daypack_take_buffer();
   memcpy(daypack_io_buffer, rest->data, (size_t)size);
   daypack_range pages = {daypack_io_buffer, size, rest->offset_bytes};
   int64_t result = daypack_write_range(platform, file, &pages, count);
+  daypack_return_buffer();
   if (result == 1) advance(rest, size);
   return result;
 }
