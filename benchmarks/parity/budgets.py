@@ -74,10 +74,12 @@ def smallest_feasible(work: Workspace, spec: TrainSpec) -> tuple[int, Refused]:
     return budget, said
 
 
-def run_under(work: Workspace, spec: TrainSpec, memory_bytes: int | None, steps: int) -> tuple[Built, Ran]:
-    """Compile under a budget and take steps from the start."""
+def run_under(
+    work: Workspace, spec: TrainSpec, memory_bytes: int | None, steps: int, data: Path | None = None
+) -> tuple[Built, Ran]:
+    """Compile under a budget and take steps from the start; `data`: not what the bundle brings."""
     built = work.build(with_memory(spec, memory_bytes))
-    events = list(api.run_bundle(built.bundle, steps=steps, fresh=True, threads=2))
+    events = list(api.run_bundle(built.bundle, data=data, steps=steps, fresh=True, threads=2))
     digest = hashlib.sha256(repr([event.loss for event in events]).encode())
     digest.update(_file_digest(state_file(built.bundle)))
     predicted = built.said["predicted"]

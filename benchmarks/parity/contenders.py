@@ -40,21 +40,32 @@ class Contender(Protocol):
 class Engine:
     """Our engine, started anew for every turn: loading is no part of a step.
 
-    `direct`: past the page cache, as if nothing had been read before.
+    `direct`: past the page cache, as if nothing had been read before. `data`: not what the bundle brings.
     """
 
     def __init__(
-        self, bundle: Path, threads: int | None = None, *, name: str = "daypack", direct: bool = False
+        self,
+        bundle: Path,
+        threads: int | None = None,
+        *,
+        name: str = "daypack",
+        direct: bool = False,
+        data: Path | None = None,
     ) -> None:
         self.name = name
-        self._bundle, self._threads, self._direct = bundle, threads, direct
+        self._bundle, self._threads, self._direct, self._data = bundle, threads, direct, data
         self._peak_bytes = 0
         self._fresh = True
 
     def take(self, steps: int) -> list[float]:
         events = list(
             api.run_bundle(
-                self._bundle, steps=steps, threads=self._threads, fresh=self._fresh, direct=self._direct
+                self._bundle,
+                data=self._data,
+                steps=steps,
+                threads=self._threads,
+                fresh=self._fresh,
+                direct=self._direct,
             )
         )
         self._fresh = False

@@ -60,16 +60,20 @@ def gpt2(ids: Path, config: Mapping[str, Any], method: Mapping[str, Any], **sett
 
 def training(
     family: str,
-    ids: Path,
+    ids: Path | None,
     config: Mapping[str, Any],
     method: Mapping[str, Any],
     *,
     device: str = "host",
     memory: str | None = None,
     evaluation: bool = False,
+    tokenizer: Path | None = None,
     **train: Any,
 ) -> TrainSpec:
-    """A family from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, 4 x 128."""
+    """A family from seeded weights; unless `train` says, AdamW at 1e-4, clipped at 1.0, 4 x 128.
+
+    Learns from a file of ids, or without one from text that the engine tokenizes by `tokenizer`.
+    """
     settings = {
         "optimizer": "adamw",
         "learning_rate": 1e-4,
@@ -87,7 +91,7 @@ def training(
         "model": {"family": family, "seed": 1, "config": dict(config)},
         "train": settings,
         "device": {"profile": device},
-        "data": {"path": str(ids), "kind": "ids"},
+        "data": {"tokenizer": str(tokenizer)} if ids is None else {"path": str(ids), "kind": "ids"},
         "evaluation": {"enabled": evaluation},
     }
     if memory is not None:

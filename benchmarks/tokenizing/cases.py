@@ -97,6 +97,40 @@ def train(kind: str, vocabulary: int, path: Path) -> Path:
     return path
 
 
+LONGEST_GROWN = 16
+
+
+def grow(path: Path, vocabulary: int, merges_a_token: int, out: Path, seed: int = 7) -> Path:
+    """A tokenizer.json grown to `vocabulary` ids by seeded merges of tokens that it has, so that its tables
+    are as large as published ones; each new token comes of up to `merges_a_token` pairs.
+    """
+    fields = json.loads(path.read_text("utf-8"))
+    model = fields["model"]
+    ids: dict[str, int] = model["vocab"]
+    merges: list[Any] = model["merges"]
+    added = {token["content"] for token in fields["added_tokens"]}
+    parts = [token for token in ids if token not in added and not token.startswith("<")]
+    known = {tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in merges}
+    rng = random.Random(seed)
+    free = max(ids.values(), default=0) + 1
+    free = max([free, *(token["id"] + 1 for token in fields["added_tokens"])])
+    while free < vocabulary:
+        text = rng.choice(parts) + rng.choice(parts)
+        if len(text) > LONGEST_GROWN or text in ids or text in added:
+            continue
+        pairs = [(text[:cut], text[cut:]) for cut in range(1, len(text))]
+        pairs = [pair for pair in pairs if pair[0] in ids and pair[1] in ids and pair not in known]
+        ids[text] = free
+        parts.append(text)
+        free += 1
+        for pair in rng.sample(pairs, min(merges_a_token, len(pairs))):
+            known.add(pair)
+            merges.append(list(pair))
+    model["merges"] = [list(m) if isinstance(m, list) else m.split(" ") for m in merges]
+    out.write_text(json.dumps(fields), "utf-8")
+    return out
+
+
 def strings(count: int, seed: int = 1) -> list[bytes]:
     """Real and generated strings: pieces of text, all planes of Unicode, runs, malformed UTF-8."""
     rng = random.Random(seed)

@@ -154,7 +154,7 @@ class _Compiler:
         for left, right in merges:
             if self.model["byte_fallback"] and (_is_byte(left) or _is_byte(right)):
                 raise self._refusal(f"a merge of byte tokens, {left} {right}")
-            if {left, right, left + right} - ids.keys():
+            if not (left in ids and right in ids and left + right in ids):
                 raise self._refusal(f"a merge of tokens outside the vocabulary, {left} {right}")
         return merges
 
