@@ -61,12 +61,14 @@ def compile_spec(
     dump_problem: Path | None = None,
     cache: bool = True,
     tuning: Path | Tuning | None = None,
+    emulate: bool = False,
     on_stage: OnStage | None = None,
 ) -> CompileResult:
     """Compile a spec; `target` (a device name or profile path) and `memory_bytes` replace the spec's.
 
     `dump_problem` names a file for the planning problem of the step (daypack-problem/1). Without `cache`
-    every kernel is compiled anew and none is kept. `tuning`: a table of `daypack tune`.
+    every kernel is compiled anew and none is kept. `tuning`: a table of `daypack tune`. `emulate`: a device
+    without float16 arithmetic computes what is to be in float16 from float32, slowly, to the same bits.
 
     Raises:
         SpecError: the spec's model, data or values cannot be used.
@@ -80,6 +82,8 @@ def compile_spec(
 
     profile = load_profile(target or spec.device.profile)
     tilings = _tilings(tuning, profile)
+    if not emulate:
+        _require_arithmetic(spec, profile)
     room_bytes = policy_room(spec, profile)  # first, since it says at once what a profile lacks
     task = build_task(spec)
     examples = task.examples() if spec.declares_data else None  # quick, so first
@@ -114,6 +118,14 @@ def compile_spec(
     return compile_result(compiled)
 
 
+def _require_arithmetic(spec: TrainSpec, profile: Profile) -> None:
+    if spec.train.arithmetic == "float16" and not profile.half_arithmetic:
+        raise SpecError(
+            f'train.arithmetic: got "float16", which {profile.name} cannot compute in: it takes a device of '
+            "arm64 cores that all have fullfp16; take another device or remove the key"
+        )
+
+
 def _tilings(tuning: Path | Tuning | None, profile: Profile) -> Tuning:
     from daypack.compiler.kernels.tuning import Tuning, read_table
 
@@ -140,8 +152,9 @@ def dump_problem(
     from daypack.models.task import build_task
     from daypack.planners.exchange import named, problem_text
 
-    step = train_steps(build_task(spec), spec)[0]
     profile = load_profile(target or spec.device.profile)
+    _require_arithmetic(spec, profile)
+    step = train_steps(build_task(spec), spec)[0]
     problem = problem_of_step(step, profile, compile_options(spec, memory_bytes), on_stage)
     file.write_text(problem_text(named(problem)))
     return len(problem.nodes)
@@ -210,6 +223,7 @@ def _train_step(task: Task, spec: TrainSpec, window: int) -> TrainStep:
         seed=task.seed,
         ranges={name: InputRange(b.bound, b.ignore) for name, b in task.bounds.items()},
         score=task.score if spec.evaluation.enabled else None,
+        half=spec.train.arithmetic == "float16",
     )
 
 

@@ -23,6 +23,9 @@ PRODUCT, ROWS = "gemm", "rows"
 """The kinds of matrix products, and of norms and softmax."""
 ELEMENTS_SHARE = 0.25
 """Of the peak, what other kinds reach: assumed where a profile has no measured rate."""
+HALF_SPEED = 2.0 * 0.83
+"""Products in float16 by those in float32, where no rate was measured: twice the lanes, less the additions in
+float32 after every block and the rounding of both operands (by LLVM's models of three cores: ADR 0034)."""
 MEMORY_BYTES_PER_S = 10e9
 CALL_S = 2e-6
 """Where a profile has no such figure."""
@@ -30,15 +33,26 @@ CALL_S = 2e-6
 
 @dataclass(frozen=True, slots=True)
 class KernelCost:
-    """Floating-point operations and bytes read and written from memory by one call."""
+    """Floating-point operations and bytes read and written from memory by one call; `half_flops`: those of
+    the operations that are in float16.
+    """
 
     flops: float
     bytes_moved: int
+    half_flops: float = 0.0
+
+    def full_flops(self, profile: Profile) -> float:
+        """The operations in float32 that take as long."""
+        known = profile.kernels.half_products_flops_per_s
+        speed = HALF_SPEED if known is None else known.value / flops_per_s(PRODUCT, profile)
+        return self.flops - self.half_flops * (1 - 1 / speed)
 
 
 def kernel_cost(body: StepGraph) -> KernelCost:
     """Count a body's operations; what it touches crosses memory once."""
-    return KernelCost(float(sum(_node_flops(node) for node in body.nodes)), bytes_touched(body))
+    flops = float(sum(_node_flops(node) for node in body.nodes))
+    half = float(sum(_node_flops(node) for node in body.nodes if "arithmetic" in node.attrs))
+    return KernelCost(flops, bytes_touched(body), half)
 
 
 def bytes_touched(body: StepGraph) -> int:
@@ -95,7 +109,7 @@ def flops_per_s(kind: str, profile: Profile) -> float:
 
 def kernel_seconds(kind: str, cost: KernelCost, profile: Profile) -> float:
     """Of one call on all cores of the profile."""
-    compute = cost.flops / flops_per_s(kind, profile)
+    compute = cost.full_flops(profile) / flops_per_s(kind, profile)
     move = cost.bytes_moved / (profile.memory_bytes_per_s or MEMORY_BYTES_PER_S)
     call = profile.kernels.call_s.value if profile.kernels.call_s else CALL_S
     return call + (compute + move if kind == PRODUCT else max(compute, move))

@@ -25,6 +25,7 @@ from daypack.compiler.passes.cse import cse
 from daypack.compiler.passes.dce import dce
 from daypack.compiler.passes.decoded_rows import decoded_rows
 from daypack.compiler.passes.fold import fold
+from daypack.compiler.passes.half_products import half_products
 from daypack.compiler.passes.split_frozen import split_frozen
 from daypack.compiler.passes.split_trained import split_trained
 from daypack.compiler.planning import (
@@ -52,6 +53,7 @@ from daypack.devices import Profile
 from daypack.errors import BudgetInfeasible
 from daypack.planners.problem import Problem
 from daypack.runtime.budget import engine_overhead_bytes
+from daypack.runtime.build import engine_ahead
 from daypack.runtime.bundle import new_bundle, plan_name
 
 Pass = Callable[[StepGraph], StepGraph]
@@ -112,14 +114,15 @@ def optimize(graph: StepGraph, passes: Sequence[Pass] = PASSES) -> StepGraph:
 
 
 def optimize_step(
-    micro: StepGraph, update: StepGraph, *, cut_rows: bool = True
+    micro: StepGraph, update: StepGraph, *, cut_rows: bool = True, half: bool = False
 ) -> tuple[StepGraph, StepGraph]:
     """Both traced graphs of a step after every pass, fused; what is trained in parts is cut alike in both.
 
-    Without `cut_rows` every matrix stays whole.
+    Without `cut_rows` every matrix stays whole. `half`: the micro-step's products are in float16.
     """
+    last = (half_products,) if half else ()
     if not cut_rows:
-        return optimize(micro, REWRITES), optimize(update, REWRITES)
+        return optimize(micro, (*REWRITES, *last)), optimize(update, REWRITES)
     graphs = [micro, update]
     for number, graph in enumerate(graphs):
         verify(graph, Stage.TRACED)
@@ -127,17 +130,18 @@ def optimize_step(
             graph = apply(graph)
         graphs[number] = graph
     micro, update = split_trained(graphs[0], graphs[1])
-    return optimize(micro), optimize(update)
+    return optimize(micro, (*PASSES, *last)), optimize(update)
 
 
-def optimize_evaluation(graph: StepGraph, *, cut_rows: bool = True) -> StepGraph:
+def optimize_evaluation(graph: StepGraph, *, cut_rows: bool = True, half: bool = False) -> StepGraph:
     """A traced evaluation after every pass, fused; trained matrices are cut as it reads them."""
+    last = (half_products,) if half else ()
     if not cut_rows:
-        return optimize(graph, REWRITES)
+        return optimize(graph, (*REWRITES, *last))
     verify(graph, Stage.TRACED)
     for apply in REWRITES:
         graph = apply(graph)
-    return optimize(split_trained(graph, StepGraph("no update", (), (), ()))[0])
+    return optimize(split_trained(graph, StepGraph("no update", (), (), ()))[0], (*PASSES, *last))
 
 
 def kernel_target(profile: Profile, tuning: Tuning | None = None) -> KernelTarget:
@@ -151,6 +155,7 @@ def kernel_target(profile: Profile, tuning: Tuning | None = None) -> KernelTarge
         profile.l1d_bytes,
         profile.l2_bytes,
         tuning or Tuning(),
+        profile.half_arithmetic,
     )
 
 
@@ -165,7 +170,7 @@ def assemble_step(
     tell("trace", 0.0)
     micro, update = trace_micro(step), trace_update(step)
     tell("optimize", 0.1)
-    micro, update = optimize_step(micro, update, cut_rows=means.cut_rows)
+    micro, update = optimize_step(micro, update, cut_rows=means.cut_rows, half=step.half)
     tell("schedule", 0.2)
     table = KernelTable(kernel_target(profile, tuning))
     return assemble(step, micro, update, table), table
@@ -212,7 +217,8 @@ def _evaluation(
     if step.score is None:
         return None
     kernels = len(table.kernels)
-    graph = optimize_evaluation(trace_evaluation(step, step.score), cut_rows=options.means.cut_rows)
+    traced = trace_evaluation(step, step.score)
+    graph = optimize_evaluation(traced, cut_rows=options.means.cut_rows, half=step.half)
     window = assemble_evaluation(step, graph, table)
     try:
         return plan_evaluation(step, window, table, profile, options)
@@ -259,13 +265,17 @@ def compile_step(
     began = time.monotonic()
     tell = on_stage or _quiet
     steps = [candidates] if isinstance(candidates, TrainStep) else candidates
-    with new_bundle(out) as folder:  # first, so that a folder that cannot be written is said at once
+    with (
+        new_bundle(out) as folder,  # first, so that a folder that cannot be written is said at once
+        engine_ahead(profile.llvm_triple) as engine_ready,
+    ):
         planned = plan_steps(steps, profile, options, on_stage)
         evaluation = planned.evaluation
         found = variants(planned, profile, options)
         planned = found.plans[0]
         tell("compile kernels", 0.4)
         code = planned.table.object_code(KernelCache(default_folder()) if options.cache else None)
+        engine_ready()
         tell("write bundle", 0.8)
         emission = emit(
             folder,

@@ -47,6 +47,8 @@ class TrainStep:
 
     `score(trainable, frozen, batch)`, where the step can be evaluated, returns two float32 (rows,): of each
     row the sum of the log-likelihoods of its labels, and the number of these.
+
+    `half`: wide matrix products are computed in float16 (`passes/half_products.py`).
     """
 
     loss: Loss
@@ -59,6 +61,7 @@ class TrainStep:
     seed: int = 0
     ranges: Mapping[str, InputRange] | None = None
     score: Score | None = None
+    half: bool = False
 
     @property
     def optimizer_state(self) -> Any:

@@ -35,7 +35,7 @@ def work_of(
         )
         if call is not None and call.kind is CallKind.KERNEL:
             kind = planned.table.kernels[call.kernel].kind
-            row[0] += costs[call.kernel].flops * products / flops_per_s(kind, profile)
+            row[0] += costs[call.kernel].full_flops(profile) * products / flops_per_s(kind, profile)
             row[1] += costs[call.kernel].bytes_moved
         row[2] += size_bytes if op is Op.PAGE_IN else 0.0
         row[3] += size_bytes if op is Op.PAGE_OUT else 0.0

@@ -228,6 +228,11 @@ class Profile:
         return f"{self.arch}-linux-musl"
 
     @property
+    def half_arithmetic(self) -> bool:
+        """Whether every core computes in float16, at twice the float32 operations of a cycle."""
+        return self.arch == "aarch64" and "fullfp16" in self.cpu_features
+
+    @property
     def design_cluster(self) -> Cluster:
         """The cluster that kernels are made for."""
         return next(cluster for cluster in self.clusters if cluster.name == self.design)

@@ -2,6 +2,7 @@
 
 The engine's own code is compiled once a target and kept in a cache whose key is the hash of the sources, of
 this file and of the compiler's version; a build then compiles only the trampolines to its kernels and links.
+`engine_ahead` compiles it, and the C library, while the caller does something else.
 Zig brings compiler, libc and linker, so any host builds for any target.
 """
 
@@ -11,14 +12,16 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from daypack.errors import DaypackError, MissingTool
+from daypack.runtime.commands import Commands
 from daypack.runtime.cpu_features import ARCH_NUMBER
 from daypack.runtime.plan_file import Kernel
 
@@ -90,9 +93,11 @@ def build_engine(
         directory = Path(scratch_directory)
         (directory / "kernels.o").write_bytes(kernel_object)
         (directory / "linked.c").write_text(linked_source(triple, kernels, scratch_bytes, kernel_id))
-        _zig(directory, "cc", "-target", triple, *_C_FLAGS, *extra_flags, "-c", "linked.c", "-o", "linked.o")
+        cc = ("cc", "-target", triple)
+        run = Commands()
+        _zig(run, directory, *cc, *_C_FLAGS, *extra_flags, "-c", "linked.c", "-o", "linked.o")
         inputs = ["linked.o", "kernels.o", *map(str, objects), "-lm"]
-        _zig(directory, "cc", "-target", triple, *_LINK_FLAGS, *extra_flags, *inputs, "-o", "engine")
+        _zig(run, directory, *cc, *_LINK_FLAGS, *extra_flags, *inputs, "-o", "engine")
         partial = out.with_name(out.name + ".partial")
         partial.write_bytes((directory / "engine").read_bytes())
         partial.chmod(0o755)
@@ -103,6 +108,27 @@ def build_engine(
 def engine_sources() -> list[Path]:
     """The engine's C files but for the one with its `main`, which tests replace."""
     return [path for path in sorted((NATIVE / "src").glob("*.c")) if path != MAIN]
+
+
+@contextmanager
+def engine_ahead(triple: str) -> Generator[Callable[[], None]]:
+    """Compile the engine's own code, where it is not kept from before, while the body runs.
+
+    The body calls what it is given before it builds an engine: that waits, and raises as `build_engine` does.
+    A body that ends without it stops the compilation.
+    """
+    run = Commands()
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(engine_objects, triple, MAIN, (), run) if triple in ARCH_OF_TRIPLE else None
+
+        def ready() -> None:
+            if made is not None:
+                made.result()
+
+        try:
+            yield ready
+        finally:
+            run.stop()
 
 
 def linked_source(triple: str, kernels: Sequence[Kernel], scratch_bytes: int, kernel_id: bytes) -> str:
@@ -173,39 +199,45 @@ def _table(element: str, name: str, rows: Sequence[str]) -> str:
     )
 
 
-def engine_objects(triple: str, main: Path, extra_flags: tuple[str, ...] = ()) -> list[Path]:
+def engine_objects(
+    triple: str, main: Path, extra_flags: tuple[str, ...] = (), run: Commands | None = None
+) -> list[Path]:
     """The objects of `main`, the engine's own code and its hashes, compiled at the first call with them."""
     sources = [main, *engine_sources()]
     directory = _cache_root() / _cache_key(triple, sources, extra_flags)
     if not directory.exists():
-        _compile_engine(directory, triple, sources, extra_flags)
+        _compile_engine(directory, triple, sources, extra_flags, run or Commands())
     return sorted(directory.glob("*.o"))
 
 
 def _compile_engine(
-    directory: Path, triple: str, sources: Sequence[Path], extra_flags: tuple[str, ...]
+    directory: Path, triple: str, sources: Sequence[Path], extra_flags: tuple[str, ...], run: Commands
 ) -> None:
+    """The objects, and by an empty program the C library, which zig compiles at a target's first link."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix="compiling-") as parent:
         building = Path(parent) / "objects"
         building.mkdir()
-        _zig(
-            building,
-            "cc",
-            "-target",
-            triple,
-            *_C_FLAGS,
-            *extra_flags,
-            "-c",
-            *map(str, sources),
-            "-o",
-            "engine.o",
-        )
+        (Path(parent) / "empty.c").write_text("int main(void) { return 0; }\n")
+        cc, files = ("cc", "-target", triple), map(str, sources)
+        commands: list[tuple[str, ...]] = [
+            (*cc, *_LINK_FLAGS, "../empty.c", "-lm", "-o", "../empty"),
+            (*cc, *_C_FLAGS, *extra_flags, "-c", *files, "-o", "engine.o"),
+        ]
         for name, cpu in _SHIM_CPUS[triple].items():
             shim = (*_SHIM_FLAGS, "-OReleaseFast", "-target", triple, f"-mcpu={cpu}")
-            _zig(building, "build-obj", str(NATIVE / "shim.zig"), *shim, f"-femit-bin=sha256_{name}.o")
+            commands.append(("build-obj", str(NATIVE / "shim.zig"), *shim, f"-femit-bin=sha256_{name}.o"))
         shim = (*_SHIM_FLAGS, "-OReleaseSmall", "-target", triple, "-mcpu=baseline")
-        _zig(building, "build-obj", str(NATIVE / "shim_signature.zig"), *shim, "-femit-bin=signature_shim.o")
+        commands.append(
+            ("build-obj", str(NATIVE / "shim_signature.zig"), *shim, "-femit-bin=signature_shim.o")
+        )
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            try:
+                for done in as_completed([pool.submit(_zig, run, building, *each) for each in commands]):
+                    done.result()
+            except BaseException:
+                run.stop()
+                raise
         try:
             building.rename(directory)
         except OSError:
@@ -240,10 +272,8 @@ def _require_zig() -> None:
         )
 
 
-def _zig(directory: Path, *arguments: str) -> None:
+def _zig(run: Commands, directory: Path, *arguments: str) -> None:
     _require_zig()
-    command = [sys.executable, "-m", "ziglang", *arguments]
-    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        said = result.stderr.strip()[-4000:]
-        raise MissingTool(f"engine: `zig {' '.join(arguments[:3])} ...` failed:\n{said}")
+    code, said = run.run([sys.executable, "-m", "ziglang", *arguments], directory)
+    if code != 0:
+        raise MissingTool(f"engine: `zig {' '.join(arguments[:3])} ...` failed:\n{said.strip()[-4000:]}")

@@ -28,6 +28,7 @@ Optimizer = Literal["adamw", "sgd", "adafactor", "lion"]
 Schedule = Literal["constant", "linear", "cosine"]
 FrozenDtype = Literal["checkpoint", "float32", "bfloat16", "float16", "int8", "int4"]
 INTEGERS = ("int8", "int4")  #: frozen dtypes whose numbers share scales
+Arithmetic = Literal["float32", "float16"]
 Objective = Literal["time", "energy", "wear"]
 OrderName = Literal["micro-batch-major", "layer-major", "deferred", "interleaved"]
 Scalar = bool | int | float | str
@@ -176,6 +177,7 @@ class TrainSection(Section):
     frozen_group: Literal[32, 64] | None = Field(
         default_factory=lambda data: 32 if data["frozen_dtype"] in INTEGERS else None, description="32 or 64"
     )
+    arithmetic: Arithmetic = Field("float32", description='"float32" or "float16"')
     dropout: Fraction | None = Field(None, description=_FRACTION)
     optimizer: Optimizer = Field("adamw", description='"adamw", "sgd", "adafactor" or "lion"')
     betas: Annotated[tuple[Fraction, Fraction], BeforeValidator(_pair)] | None = _optimizer_key(

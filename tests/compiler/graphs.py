@@ -9,7 +9,8 @@ import numpy as np
 
 from daypack.compiler import interpret
 from daypack.compiler.graph import Node, Role, StepGraph
-from daypack.compiler.pipeline import optimize
+from daypack.compiler.passes.half_products import half_products
+from daypack.compiler.pipeline import PASSES, optimize
 from daypack.compiler.trace import Argument, trace
 
 Array = np.ndarray[Any, Any]
@@ -38,6 +39,11 @@ def inputs_of(arrays: tuple[Array, ...]) -> dict[str, Array]:
 def fused(function: Callable[..., Any], *arrays: Array) -> StepGraph:
     """The graph after every pass."""
     return optimize(traced(function, *arrays))
+
+
+def fused_in_half(function: Callable[..., Any], *arrays: Array) -> StepGraph:
+    """The same with the products in float16."""
+    return optimize(traced(function, *arrays), (*PASSES, half_products))
 
 
 def calls(graph: StepGraph, arrays: Mapping[str, Array]) -> Iterator[tuple[Node, list[Array], list[Array]]]:

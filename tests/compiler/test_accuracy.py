@@ -316,3 +316,44 @@ def test_without_labels_loss_and_gradients_are_zero(name: str, machine: Machine)
     for found in machine.run(name, *HEAD, LABELS):
         assert found.size
         np.testing.assert_array_equal(found, 0.0)
+
+
+SOME = np.array([[3, NO_LABEL, 0, 39, 7, NO_LABEL, 3, 3, 12], [NO_LABEL] * 9], np.int32)
+"""Labels of a few positions, and of none of the second row."""
+
+
+def exact_head(h: Array, w: Array) -> tuple[Array, Array, Array]:
+    """Loss and both gradients in float64."""
+    labelled = SOME != NO_LABEL
+    scores = np.einsum("btc,vc->btv", h, w)
+    ones = np.eye(len(w))[np.where(labelled, SOME, 0)]
+    terms = exact_logsumexp(scores.reshape(18, -1)).reshape(2, 9) - (scores * ones).sum(-1)
+    slope = (exact_softmax(scores) - ones) * labelled[..., None]
+    return np.asarray((terms * labelled).sum()), slope @ w, np.einsum("btv,btc->vc", slope, h)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e2, 1e4])
+@pytest.mark.parametrize("name", ["frozen head", "trained head"])
+def test_losses_and_gradients_of_large_scores(name: str, size: float, machine: Machine) -> None:
+    """Scores of up to 10^5: an exponential is as wrong as its score is, relatively."""
+    h, w = HEAD[0] * np.float32(size), HEAD[1]
+    found = machine.run(name, h, w, SOME)
+    wide = (h.astype(np.float64), w.astype(np.float64))
+    loss, dh, dw = exact_head(*wide)
+    score = 17 * U * np.einsum("btc,vc->btv", *map(np.abs, wide)).max()
+    share = 4 * (score + 60 * U)
+    assert abs(found[0] - loss) <= 18 * share + 20 * U * loss
+    assert (np.abs(found[1] - dh) <= share * np.abs(wide[1]).sum(0)).all()
+    wanted = np.zeros_like(dw) if name == "frozen head" else dw
+    assert (np.abs(found[2] - wanted) <= share * np.abs(wide[0]).sum((0, 1))).all()
+    assert not found[1][SOME == NO_LABEL].any()
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["frozen head", "trained head"])
+def test_a_loss_head_passes_on_what_is_not_finite(name: str, special: float, machine: Machine) -> None:
+    h = HEAD[0].copy()
+    h[0, 3, 5] = special
+    loss, dh, _ = machine.run(name, h, HEAD[1], SOME)
+    assert np.isnan(loss).all()
+    assert np.isnan(dh[0, 3]).all()

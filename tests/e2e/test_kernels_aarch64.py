@@ -16,10 +16,11 @@ from parity.bodies import Body, bodies_of, cut
 from parity.kernels import Suite
 from parity.specs import FULL, GPT2_124M, LORA, gpt2
 
+from daypack.compiler.graph import StepGraph
 from daypack.compiler.kernels.build import canonical
 from daypack.compiler.pipeline import kernel_target
 from daypack.devices import load_profile
-from tests.compiler.graphs import fused
+from tests.compiler.graphs import fused, fused_in_half
 
 B, T, H, D, F, P, V, CHUNK, REST = 3, 27, 3, 49, 597, 115, 1001, 204, 77
 W = H * D
@@ -104,7 +105,7 @@ FORMS = (
 )
 
 
-def product(form: str, sizes: dict[str, int]) -> Body:
+def product(form: str, sizes: dict[str, int], fused: Callable[..., StepGraph] = fused) -> Body:
     """A matrix product with an epilogue, as the compiler fuses it."""
     operands = form.split("->")[0].split(",")
     arrays = [np.zeros([sizes[axis] for axis in part], np.float32) for part in operands]
@@ -140,3 +141,22 @@ def test_products_at_the_tails_of_their_tiles(device: str, emulator: str, tmp_pa
     results = [suite.judge(number) for number in range(len(bodies))]
     wrong = [r for r in results if r.relative > RELATIVE or r.largest > LARGEST or r.computed != r.elements]
     assert not wrong
+
+
+def test_products_in_float16_have_the_bits_of_their_law(emulator: str, tmp_path: Path) -> None:
+    """The processor's own float16 arithmetic, at the tails of tiles, depth blocks and blocks of sums."""
+    tails = (32, 33, 127, 128, 129)
+    bodies = [
+        product(
+            form,
+            {"b": 2, "m": tails[n % 5], "n": tails[(2 * n + 3) % 5], "k": tails[(3 * n + 1) % 5]},
+            fused_in_half,
+        )
+        for n, form in enumerate(FORMS)
+    ]
+    target = replace(kernel_target(load_profile("cortex-a76")), l2_bytes=8 * 24 * 64)
+    assert target.half
+    suite = Suite(bodies, target, tmp_path, [emulator, "-cpu", "cortex-a76"])
+    results = [suite.judge(number) for number in range(len(bodies))]
+    assert all("half" in result.schedule for result in results)
+    assert not [r for r in results if r.relative or r.largest or r.computed != r.elements]

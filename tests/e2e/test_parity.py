@@ -5,16 +5,17 @@ Real widths, two layers and a small vocabulary here; `make proof` runs the publi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from parity.compare import Parity, compare
 from parity.engine import run_engine, state_file
-from parity.reference import QUICK_COMPILE, Reference, batches_of
+from parity.reference import QUICK_COMPILE, Reference, Trained, batches_of
 from parity.specs import FULL, LORA, gpt2
 
 from daypack.spec import TrainSpec
@@ -23,8 +24,9 @@ VOCABULARY = 5003
 REAL = {"n_layer": 2, "vocab_size": VOCABULARY}
 TINY = {"n_layer": 2, "n_embd": 48, "n_head": 3, "n_inner": 200, "vocab_size": 300, "n_positions": 40}
 LOSS, CHANGE = 5e-6, 1e-3
-ROUNDING = 1e-4
-"""Below this neither of two float32 programs says more than the order of its additions."""
+NEARNESS, NEAREST_ARRAY = 2.0, 3.0
+"""An array's distance from exact arithmetic by XLA's: the median of all arrays and batches, and that of the
+batches of any one array. Our products have one accumulator a result, XLA's several: we measured 1.5."""
 ZERO = 1e-5
 """What rounding may move a parameter of zero gradient by: a tenth of one step at AdamW's rate of 1e-4."""
 
@@ -63,23 +65,51 @@ def test_real_width(name: str, compiled: Callable[..., Path], ids: Callable[[int
     check(parity(spec, compiled(spec), 5))
 
 
+EXACTNESS_STEPS = 5
+
+
+def states(reference: Reference, batches: Sequence[Mapping[str, Any]]) -> list[Trained]:
+    """A reference's losses and arrays after each step from the start."""
+    reference.restart()
+    found: list[Trained] = []
+    losses: tuple[float, ...] = ()
+    for batch in batches:
+        losses = (*losses, reference.step(batch)[0])
+        arrays = {name: np.array(array) for name, array in reference.trainable.items()}
+        found.append(Trained(losses, (), arrays))
+    return found
+
+
 def test_the_engine_is_as_near_to_exact_arithmetic_as_xla(
-    compiled: Callable[..., Path], ids: Callable[[int], Path]
+    compiled: Callable[..., Path], ids: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    """Both against float64 and the loss as optax has it, from all logits at once."""
-    spec = gpt2(ids(VOCABULARY), REAL, LORA)
+    """Both against float64 and the loss as optax has it, from all logits at once: every array after each of
+    five batches. Plain SGD, which does not magnify the rounding of small gradients as Adam's first steps do;
+    medians, since the worst of a few arrays is that of one batch.
+    """
+    spec = gpt2(ids(VOCABULARY), REAL, LORA, optimizer="sgd", learning_rate=1.0)
     bundle = compiled(spec)
-    batches = batches_of(bundle, spec, 5)
+    batches = batches_of(bundle, spec, EXACTNESS_STEPS)
     single = Reference(spec, plain=True)
     with jax.enable_x64(True):
-        exact = Reference(spec, plain=True, dtype="float64").run(batches)
-    ours = compare(single.initial(), run_engine(bundle, 5), exact)
-    theirs = compare(single.initial(), single.run(batches), exact)
-    print(f"engine {ours.line()}\nXLA {theirs.line()}")
-    assert ours.worst_loss <= LOSS
-    assert ours.worst_array.relative <= CHANGE
-    # The worst of a few arrays is rounding under Adam's first steps: by the batch 2e-5 to 2e-3 for XLA.
-    assert ours.worst_array.relative <= max(2 * theirs.worst_array.relative, ROUNDING)
+        exact = states(Reference(spec, plain=True, dtype="float64"), batches)
+    engine: list[Trained] = []
+    for step in range(EXACTNESS_STEPS):
+        one = run_engine(bundle, 1, state=tmp_path / "state", fresh=step == 0)
+        engine.append(replace(one, losses=(*(engine[-1].losses if engine else ()), *one.losses)))
+    start = single.initial()
+    errors = [
+        [[figure.relative for figure in compare(start, *pair).arrays] for pair in zip(of, exact, strict=True)]
+        for of in (engine, states(single, batches))
+    ]
+    ours, theirs = np.array(errors)[:, 1:]  # the first step moves B alone
+    ratios = ours / theirs
+    print(
+        f"{ratios.size} arrays: {np.median(ours):.1e} from exact, {np.median(ratios):.2f} of XLA's distance"
+    )
+    assert compare(start, engine[-1], exact[-1]).worst_loss <= LOSS
+    assert np.median(ratios) <= NEARNESS
+    assert np.median(ratios, axis=0).max() <= NEAREST_ARRAY
 
 
 @dataclass(frozen=True)

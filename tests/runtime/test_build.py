@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from daypack.errors import DaypackError, ExitCode, MissingTool
 from daypack.runtime import build
 from daypack.runtime.budget import BASE_BYTES, THREAD_BYTES
+from daypack.runtime.commands import Commands
 from daypack.runtime.plan_file import Kernel, Phase
 
 
@@ -145,3 +148,39 @@ def test_without_the_compiler(tmp_path: Path, example: Any, monkeypatch: pytest.
 def test_the_engine_and_the_planner_count_the_same_overhead() -> None:
     text = (build.NATIVE / "src" / "arena.c").read_text()
     assert f"BASE_BYTES = {BASE_BYTES}, THREAD_BYTES = {THREAD_BYTES // 1024} * 1024" in text
+
+
+def test_what_is_built_ahead_is_waited_for_or_stopped(
+    tmp_path: Path, example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triple = example.TRIPLES[example.HOST]
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zig"
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(usual)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(KeyError), build.engine_ahead(triple):
+        raise KeyError
+    assert not list(tmp_path.rglob("*.o")), "what a failed body began is gone"
+    with build.engine_ahead("no-such-target") as ready:
+        ready()
+    monkeypatch.setattr("daypack.runtime.build.NATIVE", tmp_path)
+    (tmp_path / "src").mkdir()
+    with pytest.raises(MissingTool, match=r"zig .* failed"), build.engine_ahead(triple) as ready:
+        ready()
+
+
+def test_commands_are_stopped_with_what_they_started(tmp_path: Path) -> None:
+    commands = Commands()
+    found: list[tuple[int, str]] = []
+    script = "sleep 60 & echo $! > child; wait"
+    thread = threading.Thread(target=lambda: found.append(commands.run(["sh", "-c", script], tmp_path)))
+    thread.start()
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().endswith("\n"):
+        time.sleep(0.01)
+    commands.stop()
+    thread.join(30)
+    assert found[0][0] < 0
+    with pytest.raises(ProcessLookupError):
+        while True:
+            os.kill(int((tmp_path / "child").read_text()), 0)
+            time.sleep(0.01)
+    assert commands.run(["true"], tmp_path)[0] < 0

@@ -250,6 +250,64 @@ def test_what_fills_the_reader_s_buffer_is_read_alike(program: Path, tmp_path: P
     assert_same(program, file, "bytes", "jsonl")
 
 
+SPOILS = [
+    b'"',
+    b"\\",
+    b",",
+    b"\n",
+    b"\r",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\\u",
+    b"d83d",
+    b"0",
+    b"-",
+    b"\xff",
+    b" ",
+    b"",
+    b'""',
+]
+
+
+def spoiled(rng: random.Random, content: bytes) -> bytes:
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(len(content))
+        content = content[:place] + rng.choice(SPOILS) + content[place + rng.randint(0, 2) :]
+    return content
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "ids"])
+def test_spoiled_files_are_refused_by_both_or_by_none(kind: str, program: Path, tmp_path: Path) -> None:
+    rng = random.Random(kind)
+    seeds = {
+        "jsonl": [
+            b'{"text": "a\\n\\ud83d\\ude00b"}\n{"text": "cdefgh"}\n',
+            b'{"prompt":"abcd" , "completion": "efghi"}',
+        ],
+        "csv": [b'question,A,B,C,D,answer\n"q, ""x""\ny",1,2,,4,C\r\nq,a,b,c,d, D \n'],
+        "ids": [
+            b'{"ids": [10, 0, 20, 3, 4], "mask": [0, 1, 0, 1, 1]}\n\n{"mask": [1, 0, 1], "ids": [255, 1, 2]}'
+        ],
+    }
+    tokenizer = None if kind == "ids" else "bytes"
+    file = tmp_path / "data"
+    good = 0
+    for _ in range(150):
+        file.write_bytes(content := spoiled(rng, rng.choice(seeds[kind])))
+        done = made_by_engine(program, file, tokenizer, kind, packing=True, sequence=8)
+        try:
+            expected = made_by_host(file, tokenizer, kind, packing=True, sequence=8)
+        except SpecError as error:
+            assert done.returncode == 2, (content, error.message)
+        else:
+            good += 1
+            assert done.returncode == 0, (content, done.stderr)
+            assert Path(f"{file}.out").read_bytes() == expected, content
+    assert 4 < good < 140
+
+
 KEYS = "`text`, `prompt` and `completion`, `messages`, `ids`, or `ids` and `mask`"
 TURN = '`messages`: expected turns of {"role": string, "content": string}'
 ORDER = "`messages`: expected one system turn or none, then user and assistant in turn, an assistant last"

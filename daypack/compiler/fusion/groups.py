@@ -261,6 +261,8 @@ class Grouping:
         if [len(found) for found in both] != [1, 1]:
             return False
         (first,), (second,) = both
+        if "arithmetic" in min(first, second, key=depth_of).attrs:
+            return False
         return product_shape(first) == product_shape(second) and min(
             depth_of(first), depth_of(second)
         ) <= SHALLOW < max(depth_of(first), depth_of(second))

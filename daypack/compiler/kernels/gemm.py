@@ -40,6 +40,9 @@ from daypack.compiler.kernels.target import KernelTarget
 from daypack.compiler.kernels.tiling import Size, Tiling, choose_tiling
 from daypack.errors import NoKernel
 
+ACCUMULATORS = 24
+"""Vector registers that a register tile takes at most."""
+
 
 def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     """The kernel of a group around one contraction, and perhaps a shallow one of the same result's shape.
@@ -59,7 +62,7 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     (node, g), *rest = sorted(
         ((n, geometry(n, program.arithmetic)) for n in contractions), key=lambda pair: -pair[1].depth
     )
-    strides = _affine(program, g)
+    strides = affine_left(program, g)
     size = Size(g.batch, g.rows, g.columns, g.depth, strides is not None)
     tiling = choose_tiling(size, target)
     phases: list[PhaseCode] = []
@@ -71,8 +74,8 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
         packed = program.buffer("packed", elements, "float32")
         workspace = (elements * 4,)
         phases.append(_pack_left(program, g, tiling, packed))
-    side = _Side(program, *rest[0], tiling) if rest else None
-    product = _Product(program, node, g, tiling, strides, packed, outputs, side)
+    side = Side(program, *rest[0], tiling) if rest else None
+    product = Product(program, node, g, tiling, strides, packed, outputs, side)
     phases.append(product.phase())
     schedule = f"gemm {size.name}, {tiling.name}" + (f", and depth {side.g.depth}" if side else "")
     return KernelCode(
@@ -80,7 +83,7 @@ def gemm(body: StepGraph, target: KernelTarget) -> KernelCode:
     )
 
 
-def _affine(program: Program, g: Geometry) -> tuple[Any, int, int] | None:
+def affine_left(program: Program, g: Geometry) -> tuple[Any, int, int] | None:
     """(buffer, row stride, depth stride) when the left operand is one load, affine in m and k; else None."""
     from tvm import sym
     from tvm.ir import Range
@@ -93,13 +96,13 @@ def _affine(program: Program, g: Geometry) -> tuple[Any, int, int] | None:
     if general is None:
         return None
     buffer, flat = general
-    origin = _left_offset(program, g, b, Ix(0), Ix(0))
+    origin = left_offset(program, g, b, Ix(0), Ix(0))
     strides: list[int] = []
     for extent, one in ((g.rows, (Ix(1), Ix(0))), (g.depth, (Ix(0), Ix(1)))):
         if extent == 1:
             strides.append(0)
             continue
-        step = analyzer.canonical_simplify(_left_offset(program, g, b, *one).tir() - origin.tir())
+        step = analyzer.canonical_simplify(left_offset(program, g, b, *one).tir() - origin.tir())
         if not isinstance(step, tirx.IntImm):
             return None
         strides.append(int(step.value))
@@ -116,7 +119,7 @@ def _left_load(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> tuple[Any,
     return probe.loads[0] if len(probe.loads) == 1 and len(probe.statements) == 1 else None
 
 
-def _left_offset(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> Ix:
+def left_offset(program: Program, g: Geometry, b: Ix, m: Ix, k: Ix) -> Ix:
     found = _left_load(program, g, b, m, k)
     return found[1] if found else Ix(0)
 
@@ -133,7 +136,7 @@ def _pack_left(program: Program, g: Geometry, t: Tiling, packed: Any) -> PhaseCo
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class Side:
     """A shallow product with the result's shape (a low-rank adapter): a second register tile, made when the
     first is done, for the epilogue to read.
     """
@@ -145,24 +148,34 @@ class _Side:
 
     def tile(self, phase: Phase, scope: Scope, at: tuple[Ix, Ix], panel: Any, base: int) -> Any:
         """The product at (batch, row) `at` of the panel packed at `base`, on the stack."""
+        t = self.t
+        tile = phase.local(t.mr * t.nr)
+        parts = -(-t.mr * t.vectors // ACCUMULATORS)
+        rows = -(-t.mr // parts)
+        for first in range(0, t.mr, rows):
+            self._rows(scope, tile, at, panel, base, range(first, min(first + rows, t.mr)))
+        return tile
+
+    def _rows(self, scope: Scope, tile: Any, at: tuple[Ix, Ix], panel: Any, base: int, rows: range) -> None:
         g, t, program = self.g, self.t, self.program
         b, row = at
-        tile = phase.local(t.mr * t.nr)
-        accumulators = tirx.decl_buffer((t.mr * t.nr,), "float32", program.fresh("acc"), scope="local")
+        accumulators = tirx.decl_buffer((len(rows) * t.nr,), "float32", program.fresh("acc"), scope="local")
         scope.statements.append(tirx.AllocBuffer(accumulators))
-        vectors = [n * t.lanes for n in range(t.mr * t.vectors)]
+        vectors = [n * t.lanes for n in range(len(rows) * t.vectors)]
 
-        def each(outer: Scope, to: Any, value: Callable[[Ix], Any], places: Iterable[int]) -> None:
+        def each(
+            outer: Scope, to: Any, value: Callable[[Ix], Any], places: Iterable[int], shift: int
+        ) -> None:
             for place in places:
                 lane = program.loop_variable("l", t.lanes)
-                store = tirx.BufferStore(to, value(lane + place), [(lane + place).tir()])
+                store = tirx.BufferStore(to, value(lane + place), [(lane + (place + shift)).tir()])
                 outer.statements.append(loop(lane, t.lanes, [store], tirx.ForKind.VECTORIZED))
 
-        each(scope, accumulators, lambda _: tirx.const(0.0, "float32"), vectors)
+        each(scope, accumulators, lambda _: tirx.const(0.0, "float32"), vectors, 0)
         k = program.loop_variable("k", g.depth)
         inner = scope.inside(k)
-        for i in range(t.mr):
-            at_row = row + i
+        for i, offset in enumerate(rows):
+            at_row = row + offset
             if g.rows % t.mr:
                 at_row = Ix(tirx.min(at_row.tir(), tirx.const(g.rows - 1, "int32")), at_row.deps)
             scalar = g.left(inner, b, at_row, k)
@@ -171,14 +184,14 @@ class _Side:
                 right = tirx.BufferLoad(panel, [(k * t.nr + place + (base - first)).tir()])
                 return tirx.BufferLoad(accumulators, [place.tir()]) + scalar * right
 
-            each(inner, accumulators, added, vectors[i * t.vectors : (i + 1) * t.vectors])
+            each(inner, accumulators, added, vectors[i * t.vectors : (i + 1) * t.vectors], 0)
         scope.statements.append(loop(k, g.depth, inner.statements))
-        each(scope, tile, lambda place: tirx.BufferLoad(accumulators, [place.tir()]), vectors)
-        return tile
+        done = rows.start * t.nr
+        each(scope, tile, lambda place: tirx.BufferLoad(accumulators, [place.tir()]), vectors, done)
 
 
 @dataclass(slots=True)
-class _Product:
+class Product:
     """Emits the phase that multiplies."""
 
     program: Program
@@ -188,8 +201,8 @@ class _Product:
     strides: tuple[Any, int, int] | None
     packed: Any
     outputs: list[Any]
-    side: _Side | None
-    scratch: Any = None
+    side: Side | None
+    scratch: tuple[Any, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -224,7 +237,7 @@ class _Product:
         panels = -(-g.columns // t.nr)
         row_blocks = -(-g.rows // t.block)
         phase = Phase(program, g.batch * panels * row_blocks)
-        self.scratch = scratch_buffer(self.scratch_elements)
+        self.scratch = self._scratch()
         arithmetic = program.arithmetic
         b = arithmetic.div(phase.tile, panels * row_blocks)
         panel = arithmetic.mod(arithmetic.div(phase.tile, row_blocks), panels)
@@ -256,6 +269,10 @@ class _Product:
                 count = tirx.min(tirx.const(groups, "int32"), available)
             scope.statements.append(loop(group, count, inner.statements))
         return PhaseCode(phase.finish(scratch=self.scratch), phase.tiles)
+
+    def _scratch(self) -> tuple[Any, ...]:
+        """(pointer, views of it) of the memory private to a thread."""
+        return scratch_buffer(self.scratch_elements)
 
     def _pack_private(self, scope: Scope, b: Ix, first_row: Ix, groups: int) -> None:
         group = self.program.loop_variable("p", groups)
@@ -350,7 +367,7 @@ class _Product:
                 base, buffer = number * (t.mr * g.depth), self.packed
             return buffer, [base + (start * t.mr + i) for i in range(t.mr)], t.mr
         buffer, row_stride, depth_stride = self.strides
-        origin = _left_offset(self.program, g, b, Ix(0), Ix(0))
+        origin = left_offset(self.program, g, b, Ix(0), Ix(0))
         offsets: list[Ix] = []
         for i in range(t.mr):
             at = row + i
@@ -384,11 +401,20 @@ class _Product:
 
     def _store_tile(self, phase: Phase, scope: Scope, accumulators: Any, b: Ix, panel: Ix, row: Ix) -> None:
         """Copy the registers to the stack, then run the epilogue over the rows and columns that exist."""
-        g, t, program = self.g, self.t, self.program
+        t = self.t
         tile = phase.local(t.mr * t.nr)
         self._each_vector(
             scope, lambda at: tirx.BufferStore(tile, tirx.BufferLoad(accumulators, [at.tir()]), [at.tir()])
         )
+        self._store_results(phase, scope, tile, b, panel, row)
+
+    def _finished(self, element: Any, b: Ix, row: Ix, column: Ix) -> Any:
+        """An element of the result from that of its tile; `column` counts within the panel."""
+        return element
+
+    def _store_results(self, phase: Phase, scope: Scope, tile: Any, b: Ix, panel: Ix, row: Ix) -> None:
+        """Run the epilogue over a tile on the stack."""
+        g, t, program = self.g, self.t, self.program
         tiles = {self.node.output.id: tile}
         if self.side:
             tiles[self.side.node.output.id] = self.side.tile(
@@ -401,7 +427,10 @@ class _Product:
 
             def element(inner: Scope, column: Ix, _: Any) -> None:
                 for value, held in tiles.items():
-                    name = inner.name(tirx.BufferLoad(held, [(i * t.nr + column).tir()]))
+                    element = tirx.BufferLoad(held, [(i * t.nr + column).tir()])
+                    if value == self.node.output.id:
+                        element = self._finished(element, b, row + i, column)
+                    name = inner.name(element)
                     inner.bound[value] = lambda index, name=name: name
                 index = g.result(b, row + i, panel * t.nr + column)
                 shape = self.node.output.shape

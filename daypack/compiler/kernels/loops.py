@@ -133,7 +133,9 @@ class Phase:
         return buffer
 
     def finish(self, scratch_elements: int = 0, scratch: Any = None) -> Any:
-        """The phase's function; `begin` and `end` limit its tiles. `scratch` is a float32 buffer or None."""
+        """The phase's function; `begin` and `end` limit its tiles. `scratch`: a pointer and
+        the buffers that view it, or None.
+        """
         begin, end = tirx.Var("begin", "int32"), tirx.Var("end", "int32")
         pointer = scratch[0] if scratch else tirx.Var("scratch_p", PointerType(PrimType("float32")))
         outer = self.scope.parent
@@ -141,7 +143,7 @@ class Phase:
         tiles = loop(self.tile, end - begin, self.scope.statements, start=begin)
         declared = [tirx.DeclBuffer(buffer, data=p) for p, buffer in self.program.parameters]
         if scratch:
-            declared.append(tirx.DeclBuffer(scratch[1], data=scratch[0]))
+            declared += [tirx.DeclBuffer(buffer, data=scratch[0]) for buffer in scratch[1:]]
         body = sequence([*declared, *self.scope.allocations, *hoisted, tiles])
         parameters = [p for p, _ in self.program.parameters]
         return tirx.PrimFunc([*parameters, pointer, self.stage, begin, end], body)

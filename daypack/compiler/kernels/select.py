@@ -9,6 +9,7 @@ from daypack.compiler.graph import StepGraph
 from daypack.compiler.kernels.concatenate import concatenate
 from daypack.compiler.kernels.elementwise import elementwise
 from daypack.compiler.kernels.gemm import gemm
+from daypack.compiler.kernels.half_gemm import half_gemm, is_half
 from daypack.compiler.kernels.loops import KernelCode
 from daypack.compiler.kernels.reduce import columns, general, total
 from daypack.compiler.kernels.rows import rows
@@ -32,4 +33,6 @@ SCHEDULES: dict[Kind, Callable[[StepGraph, KernelTarget], KernelCode]] = {
 
 def schedule(kind: str, body: StepGraph, target: KernelTarget) -> KernelCode:
     """The code of a fused body."""
+    if kind == Kind.GEMM and is_half(body):
+        return half_gemm(body, target)
     return SCHEDULES[Kind(kind)](body, target)

@@ -9,7 +9,9 @@ from daypack.compiler.kernels.tuning import Tuning
 
 @dataclass(frozen=True, slots=True)
 class KernelTarget:
-    """`vector_bits` and `registers` size the tiles; the strings are LLVM's."""
+    """`vector_bits` and `registers` size the tiles; the strings are LLVM's. `half`: it has float16
+    arithmetic; without, a product in float16 is computed in float32, slowly, to the same bits.
+    """
 
     triple: str
     cpu: str
@@ -19,6 +21,7 @@ class KernelTarget:
     l1_bytes: int
     l2_bytes: int
     tuning: Tuning = Tuning()
+    half: bool = False
 
     @property
     def lanes(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from daypack.compiler.graph import Node
+from daypack.compiler.reference.half import half_product
 from daypack.compiler.reference.rule import Array, Rule
 from daypack.compiler.reference.spread import spread
 
@@ -38,6 +39,10 @@ def _dot(node: Node, arrays: Sequence[Array]) -> Any:
     right = rhs.transpose(*at["rhs_batch"], *at["rhs_contract"], *rhs_free).reshape(
         math.prod(batch), inner, -1
     )
+    if at.get("arithmetic") == "float16":
+        return half_product(np.ascontiguousarray(left), np.ascontiguousarray(right)).reshape(
+            node.output.shape
+        )
     wide = np.float32 if left.dtype.kind in "fV" else left.dtype
     return np.matmul(left.astype(wide), right.astype(wide)).reshape(node.output.shape)
 

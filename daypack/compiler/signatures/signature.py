@@ -73,13 +73,15 @@ def one_of(*words: str) -> Attribute:
 class Signature:
     """One operation: how many operands and results, its attributes, and the types of its results.
 
-    `operands` None: any number. `infer` is called once everything else is right; it raises `Illegal`.
+    `operands` None: any number. `optional` attributes may be missing. `infer` is called once everything
+    else is right; it raises `Illegal`.
     """
 
     operands: int | None
     infer: Callable[[Node], tuple[Type, ...]]
     attributes: Mapping[str, Attribute] | None = None
     results: int = 1
+    optional: Mapping[str, Attribute] | None = None
 
     def check(self, node: Node) -> None:
         """Raise `Illegal` where a node does not have this signature."""
@@ -87,7 +89,8 @@ class Signature:
             raise Illegal(f"{self.operands} operands", len(node.inputs))
         if len(node.outputs) != self.results:
             raise Illegal(f"{self.results} results", len(node.outputs))
-        wanted = self.attributes or {}
+        wanted = dict(self.attributes or {})
+        wanted.update((name, a) for name, a in (self.optional or {}).items() if name in node.attrs)
         if set(node.attrs) != set(wanted):
             raise Illegal(f"the attributes {_listed(wanted)}", _listed(node.attrs))
         for name, attribute in wanted.items():

@@ -19,6 +19,7 @@ from daypack.compiler.signatures.signature import (
     Signature,
     Type,
     ints,
+    one_of,
     require,
     require_axes,
     require_dtype,
@@ -53,6 +54,8 @@ def _dot(node: Node) -> tuple[Type, ...]:
     lhs, rhs = node.inputs
     at = node.attrs
     require_same_dtype(node, node.inputs)
+    if "arithmetic" in at:
+        require_dtype(lhs, frozenset(("float32",)))
     require_dtype(node.output, frozenset((lhs.dtype, "float32")) if lhs.dtype in FLOATS else NUMBERS)
     for side, value in (("lhs", lhs), ("rhs", rhs)):
         require_axes((*at[f"{side}_batch"], *at[f"{side}_contract"]), len(value.shape), f"{side} dimensions")
@@ -163,7 +166,7 @@ TABLE: dict[str, Signature] = {
     **{op: Signature(1, _reduce(NUMBERS), {"axes": INTS}) for op in _NUMERIC},
     **{op: Signature(1, _reduce(BITS), {"axes": INTS}) for op in ("reduce_and", "reduce_or", "reduce_xor")},
     **{op: Signature(1, _arg, {"axes": INTS}) for op in ops.ARG_REDUCTIONS},
-    "dot_general": Signature(2, _dot, _DOT),
+    "dot_general": Signature(2, _dot, _DOT, optional={"arithmetic": one_of("float16")}),
     "conv_general_dilated": Signature(2, _conv, _CONV),
     **{
         op: Signature(1, _window, {**_POOL, "base_dilation": INTS, "window_dilation": INTS})
