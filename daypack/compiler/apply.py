@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from daypack.compiler.project import Projection, padded
 from daypack.compiler.shards import shard_ends
+from daypack.compiler.suspends import Contents, Keeping, Kept, suspends
 from daypack.compiler.transfers import Memory, Move, Moves, moves_of
 from daypack.compiler.waits import Waits
 from daypack.compiler.window import Call, CallKind, Origin, Window
+from daypack.planners.cost import clock
 from daypack.planners.layout import Buffer, Layout, make_layout, near_load
 from daypack.planners.lifetimes import Lifetimes, lifetimes
 from daypack.planners.overlap import HEADSTART, fetched_earlier, lean, stored_later
@@ -75,7 +77,7 @@ class Lookup:
         )
 
 
-Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | pf.Wait | Page | Lookup
+Streamed = pf.Call | pf.Batch | pf.Zero | pf.EndShard | pf.Wait | pf.Suspend | Page | Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ class Applied:
         """Bytes that a step's transfers read, or write."""
         return sum(i.size_bytes for i in self.stream if isinstance(i, Page) and i.fetch == fetch)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What a step writes so that it can go on after a stop."""
+        return sum(i.size_bytes for i in self.stream if isinstance(i, pf.Suspend))
+
 
 def apply_plan(
     window: Window,
@@ -122,6 +129,7 @@ def apply_plan(
     capacity_bytes: int | None = None,
     memory_bytes: int | None = None,
     store_headstart: float = HEADSTART,
+    keeping: Keeping | None = None,
 ) -> Applied:
     """Lay the window out in the order of the plan. `workspaces[call]`: sizes of its workspaces, in bytes.
 
@@ -129,6 +137,7 @@ def apply_plan(
     Transfers spread within the arena and over `memory_bytes`, counted as the problem counts; None: not
     at all. `store_headstart`: how far page-outs move down (`overlap.stored_later`). Every source that is
     resident at the start of the plan stays where it is to the end (`planners.overlap` makes it so).
+    `keeping`: what it costs to keep a window that is under way; None: it is not kept.
     """
     leanest = lean(projection.problem, plan)
     placement = _Placement.of(window, projection, leanest, workspaces)
@@ -138,7 +147,7 @@ def apply_plan(
     if memory_bytes is not None and (capacity_bytes is None or layout.total_bytes <= capacity_bytes):
         placement, layout = _spread(placement, layout, memory_bytes, store_headstart)
         validate_layout(placement.buffers(), layout)
-    return placement.applied(layout)
+    return placement.applied(layout, keeping)
 
 
 def _spread(
@@ -185,10 +194,11 @@ class _Placement:
         """The rows of another order of the same transfers."""
         return _Placement.of(self.window, self.projection, plan, self.workspaces)
 
-    def applied(self, layout: Layout) -> Applied:
+    def applied(self, layout: Layout, keeping: Keeping | None) -> Applied:
         """The instructions with everything in its place."""
         shards = shard_ends(self.projection.problem, self.plan.sequence)
-        stream = _Stream(self, layout.offsets, self.moves, frozenset(shards)).run()
+        kept = {} if keeping is None else self._suspends(layout.offsets, shards, keeping)
+        stream = _Stream(self, layout.offsets, self.moves, frozenset(shards), kept).run()
         offsets, resident = self._ends(layout.offsets)
         return Applied(
             self.plan,
@@ -199,6 +209,44 @@ class _Placement:
             resident,
             tuple(stream),
             shards,
+        )
+
+    def _suspends(
+        self, offsets: tuple[int, ...], shards: tuple[int, ...], keeping: Keeping
+    ) -> dict[int, Kept]:
+        """Where the window is kept, by the instruction that comes next."""
+        seconds = [done for done, _ in clock(self.projection.problem, self.plan.sequence)]
+        items = self.window.items
+        resident = {part for value in self.lives.initial for part in self.memory.parts(value)}
+        saved = sum(items[first].size_bytes for first, _ in self.window.state.values() if first in resident)
+        stored = self.moves.stored_parts()
+        keeping = replace(
+            keeping,
+            saves_each=keeping.saves_each or self.moves.pages_state,
+            already_bytes=saved + sum(items[part].size_bytes for part in stored),
+        )
+        return suspends(self._contents(offsets), shards, seconds, keeping)
+
+    def _contents(self, offsets: tuple[int, ...]) -> Contents:
+        """The rows, and which of them a file has too."""
+        initial = {buffer for buffer in self.lives.initial.values()}
+        changed: dict[int, int] = {}
+        for time, call in self._calls():
+            for item in call.overwrites.values():
+                changed.setdefault(self.row(time, item), time)
+        fetched = {
+            self.part[(move.buffer, move.part)]
+            for moves in self.moves.at.values()
+            for move in moves
+            if move.fetch and move.file in (pf.FileKind.WEIGHTS, pf.FileKind.STATE)
+        }
+        return Contents(
+            self.rows,
+            offsets,
+            frozenset(row for (buffer, _), row in self.part.items() if buffer in initial),
+            frozenset(fetched),
+            changed,
+            self.moves.lost_spans(len(self.plan.sequence)),
         )
 
     def buffers(self) -> list[Buffer]:
@@ -350,6 +398,8 @@ class _Stream:
     offsets: tuple[int, ...]
     moves: Moves
     shard_ends: frozenset[int]
+    kept: Mapping[int, Kept]
+    fetches: dict[int, int] = field(default_factory=dict[int, int])  # row → where its fetch stands
     waits: Waits = field(default_factory=Waits)
     stream: list[Streamed] = field(default_factory=list[Streamed])
 
@@ -365,6 +415,8 @@ class _Stream:
                 self._wait([], [(place, size)])
                 self.stream.append(pf.Zero(place, size))
             self._transfers(self.moves.after.get(time, ()))
+            if time + 1 in self.kept:
+                self._suspend(self.kept[time + 1])
             if time + 1 in self.shard_ends:
                 self.stream.append(pf.EndShard())
         return self.stream
@@ -375,9 +427,16 @@ class _Stream:
             size = self.placement.window.items[move.part].size_bytes
             if size:
                 self.waits.begin(place, place + size, fetch=move.fetch)
+                if move.fetch:
+                    self.fetches[self.placement.part[(move.buffer, move.part)]] = len(self.stream)
                 self.stream.append(
                     Page(move.fetch, move.file, move.part, place, size, move.swap_offset_bytes)
                 )
+
+    def _suspend(self, kept: Kept) -> None:
+        self._wait(list(kept.ranges), [])
+        fetches = sorted(self.fetches[row] for row in kept.fetched_rows if row in self.fetches)
+        self.stream.append(pf.Suspend(kept.ranges, tuple(fetches)))
 
     def _at(self, time: int, item: int) -> tuple[int, int]:
         """(offset, bytes) of an item."""

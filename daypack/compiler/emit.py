@@ -50,11 +50,12 @@ class Emission:
         return self.plans[0]
 
     def saved_bytes(self, number: int = 0) -> int:
-        """What saving writes a step besides the stores of a plan."""
+        """What saving writes a step, and keeping its window, besides the stores of a plan."""
         plan = self.plans[number]
         pieces = [piece for tensor in plan.state for piece in tensor.pieces]
         kept = sum(piece.size_bytes for piece in pieces if piece.arena_offset_bytes is not None)
-        return kept // plan.save_steps
+        suspended = sum(step.size_bytes for step in plan.steps if isinstance(step, pf.Suspend))
+        return kept // plan.save_steps + suspended
 
 
 def emit(

@@ -15,6 +15,7 @@ from daypack.compiler.means import Means
 from daypack.compiler.orders import eager_update, layer_major
 from daypack.compiler.project import Projection, padded, project
 from daypack.compiler.step import TrainStep
+from daypack.compiler.suspends import Keeping
 from daypack.compiler.window import CallKind, Origin, Window
 from daypack.devices import Profile
 from daypack.errors import BudgetInfeasible
@@ -139,7 +140,7 @@ class Planned:
         """To flash in a step, by its transfers and by saving the state."""
         first = [item for item, _ in self.window.state.values() if item in self.applied.offsets]
         saved = sum(self.window.items[item].size_bytes for item in first) // self.save_steps
-        return self.applied.moved_bytes(fetch=False) + saved
+        return self.applied.moved_bytes(fetch=False) + self.applied.kept_bytes + saved
 
 
 def plan_window(
@@ -252,8 +253,11 @@ def _plan_order(
     save_steps = _save_steps(window, options)
     projection, model = _priced_problem(window, table, profile, options, spaces, save_steps)
     target = target_bytes or options.memory_bytes or NO_BUDGET
+    keeping = _keeping(window, profile, options, save_steps) if window.state else None
     try:
-        priced, applied, target = _plan_within(window, projection, model, spaces, options, target, headstart)
+        priced, applied, target = _plan_within(
+            window, projection, model, spaces, options, target, headstart, keeping
+        )
     except BudgetInfeasible:
         write_problem(projection, options)
         raise
@@ -338,6 +342,19 @@ def transfers(profile: Profile) -> Transfers:
     )
 
 
+def _keeping(window: Window, profile: Profile, options: Options, save_steps: int) -> Keeping:
+    """What keeping a window that is under way costs, and how much of it the limits leave room for."""
+    flash, limit = profile.flash, options.limits.written_bytes
+    state_bytes = sum(window.items[first].size_bytes for first, _ in window.state.values())
+    return Keeping(
+        write_bytes_per_s=transfers(profile).write_bytes_per_s,
+        endurance_bytes=flash.endurance_bytes.value if flash.endurance_bytes else 0.0,
+        state_bytes=state_bytes,
+        written_bytes=limit,
+        saves_each=save_steps == 1,
+    )
+
+
 def _save_steps(window: Window, options: Options) -> int:
     """Steps between two savings of the state, as long as none of it is paged."""
     state_bytes = sum(window.items[first].size_bytes for first, _ in window.state.values())
@@ -360,6 +377,7 @@ def _plan_within(
     options: Options,
     target: int,
     store_headstart: float,
+    keeping: Keeping | None,
 ) -> tuple[Priced, Applied, int]:
     """A judged plan whose arena, gaps of the layout included, keeps the budget.
 
@@ -381,7 +399,9 @@ def _plan_within(
             break  # the layout's gaps are what does not fit: `target` is not what the user asked for
         free_bytes = budget_bytes - priced.plan.peak_bytes
         memory_bytes = priced.plan.peak_bytes + round(SPREAD * free_bytes)
-        applied = apply_plan(window, projection, priced.plan, spaces, capacity, memory_bytes, store_headstart)
+        applied = apply_plan(
+            window, projection, priced.plan, spaces, capacity, memory_bytes, store_headstart, keeping
+        )
         if applied.arena_bytes <= capacity:
             measure = model.measure(applied.plan.sequence)
             return replace(priced, plan=applied.plan, measure=measure), applied, target

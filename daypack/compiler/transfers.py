@@ -12,7 +12,7 @@ state: so the contents decide, not the plan's bookkeeping, and nothing is lost w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from daypack.compiler.project import SOURCES, Projection
@@ -53,6 +53,36 @@ class Moves:
     after: Mapping[int, tuple[Move, ...]]
     stored: frozenset[tuple[int, int]]
     swap_bytes: int
+
+    @property
+    def pages_state(self) -> bool:
+        """Whether the window reads or writes the state's file."""
+        return any(move.file in (FileKind.STATE, FileKind.NEXT) for _, move in self._timed())
+
+    def lost_spans(self, end: int) -> tuple[tuple[int, int], ...]:
+        """Half-open spans of places at which a stop would lose what a file holds: from the first store of the
+        next generation on, and from each store into the swap up to the last fetch of it. A place is the
+        number of the instruction that comes next.
+        """
+        spans: list[tuple[int, int]] = []
+        copies: dict[int, list[int]] = {}
+        for time, move in self._timed():
+            if move.file is FileKind.NEXT and not move.fetch:
+                spans.append((time + 1, end + 1))
+            elif move.file is FileKind.SWAP:
+                copies.setdefault(move.copy, []).append(time)
+        spans += [(min(times) + 1, max(times) + 1) for times in copies.values()]
+        return tuple(spans)
+
+    def stored_parts(self) -> list[int]:
+        """The array of every store."""
+        return [move.part for _, move in self._timed() if not move.fetch]
+
+    def _timed(self) -> Iterator[tuple[int, Move]]:
+        """Every move and the instruction it stands at."""
+        for there in (self.at, self.after):
+            for time, moves in there.items():
+                yield from ((time, move) for move in moves)
 
 
 class Memory:

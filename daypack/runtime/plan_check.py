@@ -28,6 +28,7 @@ from daypack.runtime.plan_file import (
     Rows,
     StateTensor,
     Store,
+    Suspend,
     Wait,
     Zero,
 )
@@ -60,6 +61,7 @@ def check_plan(plan: PlanFile) -> None:
         _check_pieces(plan, tensor)
     layout = state_layout(plan.state, plan.state_id)
     _check_transfers(plan, layout)
+    _check_suspends(plan)
     _check_stored(plan, layout)
 
 
@@ -138,7 +140,7 @@ def _check_instruction(plan: PlanFile, where: str, instruction: Instr, *, in_set
                 _check_range(plan, f"{where} input {entry.name!r}", offset, entry.size_bytes)
         case Zero(arena_offset, size):
             _check_range(plan, where, arena_offset, size)
-        case EndShard() | Fetch() | Store() | Wait():
+        case EndShard() | Fetch() | Store() | Wait() | Suspend():
             if in_setup and not isinstance(instruction, EndShard):
                 name = type(instruction).__name__
                 _refuse(where, f"no {name} in setup", name)
@@ -183,6 +185,44 @@ def _check_transfers(plan: PlanFile, layout: StateLayout) -> None:
         if file is FileKind.NEXT and isinstance(instruction, Store) and (offset, size) not in records:
             _refuse(f"{where} file bytes", "one whole piece of the state", f"[{offset}, {offset + size})")
         _check_range(plan, where, place, size)
+
+
+def _check_suspends(plan: PlanFile) -> None:
+    """Ranges apart and ascending, fetches before them, no page of the next generation stored yet."""
+    fetched: dict[int, FileKind] = {}
+    stored = False
+    for position, instruction in enumerate(plan.steps):
+        match instruction:
+            case Fetch():
+                fetched[position] = instruction.file
+            case Store():
+                stored = stored or instruction.file is FileKind.NEXT
+            case Suspend(ranges, fetches):
+                where = f"steps[{position}]"
+                if plan.rows:
+                    _refuse(where, "no Suspend in an evaluation", "Suspend")
+                if stored:
+                    _refuse(where, "a Suspend before the first store into NEXT", "one after it")
+                _check_kept(plan, where, ranges)
+                if list(fetches) != sorted(set(fetches)):
+                    _refuse(f"{where} fetches", "each once, ascending", str(fetches))
+                for fetch in fetches:
+                    if fetched.get(fetch) not in (FileKind.WEIGHTS, FileKind.STATE):
+                        _refuse(f"{where} fetches", "an earlier Fetch of WEIGHTS or STATE", str(fetch))
+            case _:
+                pass
+
+
+def _check_kept(plan: PlanFile, where: str, ranges: Sequence[tuple[int, int]]) -> None:
+    if not ranges:
+        _refuse(f"{where} ranges", "one or more", "none")
+    end = 0
+    for offset, size in ranges:
+        _check_between(f"{where} range size", size, 1, MAX_BYTES)
+        _check_range(plan, f"{where} range", offset, size)
+        if offset < end:
+            _refuse(f"{where} ranges", f"one that begins at {end} or later", str(offset))
+        end = offset + size
 
 
 def _records(plan: PlanFile, layout: StateLayout) -> Iterator[tuple[int, int]]:

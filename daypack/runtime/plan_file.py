@@ -181,7 +181,25 @@ class EndShard:
     """The end of a shard: here the engine may pause, resume or go on with another shard."""
 
 
-Instr = Call | Read | Rows | Batch | Zero | EndShard | Fetch | Store | Wait
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Here the engine keeps what the window has made so far, so that a run that is stopped goes on from here.
+
+    `ranges`: (arena offset, bytes) of what the rest of the window needs and nothing else restores, ascending
+    and apart. `fetches`: positions in `steps` of earlier fetches, of the weights or the state, whose bytes
+    the rest still needs as they were fetched; they are read again. Only in `steps`, not in an evaluation, and
+    before the first store into NEXT.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    fetches: tuple[int, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for _, size in self.ranges)
+
+
+Instr = Call | Read | Rows | Batch | Zero | EndShard | Fetch | Store | Wait | Suspend
 
 
 @dataclass(frozen=True, slots=True)

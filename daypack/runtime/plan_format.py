@@ -34,6 +34,7 @@ from daypack.runtime.plan_file import (
     StatePiece,
     StateTensor,
     Store,
+    Suspend,
     Wait,
     Zero,
 )
@@ -197,6 +198,10 @@ def _instruction_table(instructions: Iterable[Instr], operands: list[int]) -> _T
                 records.append((Op.ZERO, 0, 0, arena_offset, size))
             case EndShard():
                 records.append((Op.END_SHARD, 0, 0, 0, 0))
+            case Suspend(ranges, fetches):
+                records.append((Op.SUSPEND, len(ranges), len(operands), 0, len(fetches)))
+                operands.extend(value for kept in ranges for value in kept)
+                operands.extend(fetches)
     return np.array(records, INSTRUCTION)
 
 
@@ -299,6 +304,10 @@ def _read_instruction(tables: dict[str, _Table], where: str, record: Any) -> Ins
             return Zero(offset, size)
         case Op.END_SHARD:
             return EndShard()
+        case Op.SUSPEND:
+            operands = [int(value) for value in _slice(tables, "operands", source, 2 * index + size)]
+            ranges = zip(operands[: 2 * index : 2], operands[1 : 2 * index : 2], strict=True)
+            return Suspend(tuple(ranges), tuple(operands[2 * index :]))
         case other:
             raise BundleError(f"plan: {where}: expected an instruction 1 to {len(Op)}, found {other}")
 

@@ -32,11 +32,12 @@ class Op(IntEnum):
     FETCH = 7
     STORE = 8
     WAIT = 9
+    SUSPEND = 10
 
 
 #: The minor version that gave an instruction its number; those of 1.0 are not listed. A plan has the least
 #: minor version that knows all it holds, so plans that older engines can run stay readable to them.
-MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1, Op.FETCH: 2, Op.STORE: 2, Op.WAIT: 2}
+MINOR_OF_OP: dict[Op, int] = {Op.ROWS: 1, Op.FETCH: 2, Op.STORE: 2, Op.WAIT: 2, Op.SUSPEND: 4}
 #: The same of a plan whose order is not the first, a field that was reserved before, and of an evaluation.
 MINOR_OF_ORDER = 3
 MINOR_OF_ROWS = 3
@@ -58,8 +59,9 @@ KERNEL = np.dtype(
 
 PHASE = np.dtype([("symbol_offset", "<u4"), ("symbol_bytes", "<u4"), ("stage", "<i4"), ("tiles", "<i4")])
 
-#: `index` is the kernel, the file or the micro-batch; `source` the first operand, the file offset in bytes or
-#: the number of transfers; `size_bytes` of `ROWS` is one row's.
+#: `index` is the kernel, the file, the micro-batch or the number of ranges; `source` the first operand, the
+#: file offset in bytes or the number of transfers; `size_bytes` of `ROWS` is one row's, of `SUSPEND` the
+#: number of fetches.
 INSTRUCTION = np.dtype(
     [
         ("op", "<u4"),

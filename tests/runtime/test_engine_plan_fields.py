@@ -20,7 +20,7 @@ import pytest
 from daypack.errors import BundleError
 from daypack.runtime.build import NATIVE
 from daypack.runtime.bundle import write_manifest
-from daypack.runtime.plan_file import Call, FileKind, PlanFile, Store
+from daypack.runtime.plan_file import Call, FileKind, PlanFile, Store, Suspend
 from daypack.runtime.plan_format import read_plan, write_plan
 from daypack.runtime.plan_records import HEADER, INSTRUCTION, ROWS, SECTIONS, Op
 
@@ -164,6 +164,8 @@ def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
         data[setup : setup + 4] = struct.pack("<I", op)
         yield bytes(data)
 
+    yield from crafted_suspends(plan, example)
+
     # The result begins inside the ids, and ends inside them.
     place = rows_offset(write_plan(plan))
     for ids in (example.ARENA["x"] + 64, example.ARENA["x"] - 64):
@@ -189,6 +191,26 @@ def crafted_plans(plan: PlanFile, example: Any) -> Iterator[bytes]:
     for index in range(2):
         data[state + 16 * index + 8 : state + 16 * index + 16] = struct.pack("<Q", 1 << 63)
     yield bytes(data)
+
+
+def crafted_suspends(plan: PlanFile, example: Any) -> Iterator[bytes]:
+    """In setup; behind a store of the next generation; other ranges; fetches that are none."""
+    paged = replace(plan, **example.paged_plan())
+    steps = (*paged.steps[:4], Suspend(((0, 64),), (3,)), *paged.steps[4:])
+    for table, at, place, value in (
+        ("setup", 0, 0, Op.SUSPEND),
+        ("steps", len(steps) - 1, 0, Op.SUSPEND),
+        ("steps", 4, 24, 9),
+        ("operands", 0, 0, 1),
+        ("operands", 2, 0, 1),
+    ):
+        data = bytearray(write_plan(replace(paged, steps=steps)))
+        (start,) = struct.unpack_from("<Q", data, header_offset(table))
+        start += place + at * (8 if table == "operands" else INSTRUCTION.itemsize)
+        data[start : start + 4] = struct.pack("<I", value)
+        if table == "steps" and place == 0:  # one range
+            data[start + 4 : start + 8] = struct.pack("<I", 1)
+        yield bytes(data)
 
 
 def refused_evaluations(case: Any, example: Any) -> set[str]:

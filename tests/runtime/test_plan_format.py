@@ -29,6 +29,7 @@ from daypack.runtime.plan_file import (
     StatePiece,
     StateTensor,
     Store,
+    Suspend,
     Wait,
     Zero,
 )
@@ -58,6 +59,8 @@ SMALL = PlanFile(
 )
 
 ROWS = Rows(FileKind.WEIGHTS, 7, 12, 1 << 40, 128, 5, 192)
+
+FETCH, KEEP = Fetch(FileKind.WEIGHTS, 0, 0, 1), Suspend(((0, 64),), (0,))
 
 PIECES = (StatePiece(256, 10), StatePiece(None, 14), StatePiece(512, 6))
 DATA = len(state_layout(SMALL.state).header)
@@ -101,11 +104,10 @@ def test_a_plan_reads_back_equal(example: Any) -> None:
 
 
 def test_a_plan_has_the_least_minor_version_that_knows_its_instructions() -> None:
-    fetch = Fetch(FileKind.WEIGHTS, 0, 0, 1)
-    lists = ((), (EndShard(),), (ROWS,), (ROWS, fetch), (fetch, Wait(1)))
+    lists = ((), (EndShard(),), (ROWS,), (ROWS, FETCH), (FETCH, Wait(1)), (FETCH, KEEP))
     plans = [*(replace(SMALL, steps=steps) for steps in lists), EVALUATION]
     versions = [write_plan(plan)[8:16] for plan in plans]
-    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1, 2, 2, 3)]
+    assert versions == [bytes([1, 0, 0, 0, minor, 0, 0, 0]) for minor in (0, 0, 1, 2, 2, 4, 3)]
     assert f"now up to {VERSION_MAJOR}.{VERSION_MINOR}." in FORMAT.read_text()
 
 
@@ -310,6 +312,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"steps": (Fetch(FileKind.WEIGHTS, 0, 32, 1),)},
         r"steps\[0\] arena offset: expected a multiple of 64, found 32",
     ),
+    "suspend in setup": ({"setup": (KEEP,)}, r"setup\[0\]: expected no Suspend in setup, found Suspend"),
+    "suspend in an evaluation": (
+        {"steps": (FETCH, KEEP), "rows": 1, "save_steps": 1},
+        r"steps\[1\]: expected no Suspend in an evaluation, found Suspend",
+    ),
+    "suspend behind a store": (
+        {**{name: getattr(PAGED, name) for name in ("steps", "state", "save_steps")}, "steps": (STORE, KEEP)},
+        r"steps\[1\]: expected a Suspend before the first store into NEXT, found one after it",
+    ),
+    "nothing kept": ({"steps": (Suspend(()),)}, r"steps\[0\] ranges: expected one or more, found none"),
+    "kept nowhere": ({"steps": (Suspend(((0, 0),)),)}, r"steps\[0\] range size: expected 1 to"),
+    "kept place": ({"steps": (Suspend(((1 << 40, 64),)),)}, r"steps\[0\] range arena bytes: expected within"),
+    "kept twice": (
+        {"steps": (Suspend(((64, 80), (128, 64))),)},
+        r"steps\[0\] ranges: expected one that begins at 144 or later, found 128",
+    ),
+    "fetched twice": (
+        {"steps": (FETCH, replace(KEEP, fetches=(0, 0)))},
+        r"steps\[1\] fetches: expected each once, ascending, found \(0, 0\)",
+    ),
+    "fetched later": (
+        {"steps": (KEEP, FETCH)},
+        r"steps\[0\] fetches: expected an earlier Fetch of WEIGHTS or STATE, found 0",
+    ),
     "state id": ({"state_id": "x"}, "state_id: expected nothing or 64 hexadecimal digits, found 'x'"),
     "one part": (
         {"state": (StateTensor("a", "F32", (1,), None, (StatePiece(0, 4),)),)},
@@ -385,8 +411,8 @@ CORRUPT: dict[str, tuple[Callable[[], bytes], str]] = {
         r"operands: expected at most 3 records, found \[5, 9\)",
     ),
     "op": (
-        lambda: patched(section("steps"), b"\x0a"),
-        r"steps\[0\]: expected an instruction 1 to 9, found 10",
+        lambda: patched(section("steps"), b"\x0b"),
+        r"steps\[0\]: expected an instruction 1 to 10, found 11",
     ),
     "dtype": (lambda: patched(section("inputs") + 8, b"\x0d"), "inputs: expected a dtype below 13, found 13"),
     "state header": (

@@ -233,6 +233,7 @@ static daypack_code check_transfer(daypack_engine *engine, place at, const daypa
   EXPECT(in_arena(engine, instruction->arena_offset_bytes, instruction->size_bytes, DAYPACK_ALIGNMENT_BYTES),
          AT("arena_offset_bytes"), "an aligned range of the arena", instruction->arena_offset_bytes);
   plan->transfers++;
+  plan->stores_next = plan->stores_next || (store && instruction->index == DAYPACK_FILE_NEXT);
   plan->pages_state = plan->pages_state || state;
   return DAYPACK_OK;
 #undef AT
@@ -293,6 +294,38 @@ static daypack_code check_rows(daypack_engine *engine, place at, const daypack_p
 #undef AT
 }
 
+/* Ranges ascend and do not overlap; what is fetched again was fetched before. */
+static daypack_code check_suspend(daypack_engine *engine, place at, const daypack_plan_instruction *instruction,
+                                  bool in_setup, uint64_t *operands) {
+  daypack_plan *plan = &engine->plan;
+  uint64_t ranges = instruction->index;
+  uint64_t fetches = instruction->size_bytes;
+#define AT(field) ((place){at.table, at.index, field})
+  EXPECT(!in_setup && plan->header->rows == 0, at, "no suspend in setup or in an evaluation", instruction->op);
+  EXPECT(instruction->arena_offset_bytes == 0, at, "zero in the unused fields", instruction->arena_offset_bytes);
+  EXPECT(ranges > 0, AT("index"), "a range or more", ranges);
+  EXPECT(fetches <= plan->transfers, AT("size_bytes"), "a number of fetches that are before it", fetches);
+  EXPECT(!plan->stores_next, at, "a suspend before the first store in file 2 (next)", instruction->op);
+  daypack_code code = take_operands(engine, at, instruction->source, 2 * ranges + fetches, operands);
+  if (code != DAYPACK_OK) return code;
+  const uint64_t *operand = plan->operands + instruction->source;
+  uint64_t end = 0;
+  for (uint64_t index = 0; index < ranges; index++, operand += 2) {
+    EXPECT(operand[0] >= end && operand[1] > 0 && in_arena(engine, operand[0], operand[1], DAYPACK_ALIGNMENT_BYTES),
+           AT("ranges"), "aligned ranges of the arena, ascending and apart", operand[0]);
+    end = operand[0] + operand[1];
+  }
+  for (uint64_t index = 0; index < fetches; index++, operand++) {
+    const daypack_plan_instruction *fetch = &plan->steps[*operand < at.index ? *operand : at.index];
+    EXPECT(*operand < at.index && (index == 0 || *operand > operand[-1]) && fetch->op == DAYPACK_OP_FETCH &&
+               (fetch->index == DAYPACK_FILE_WEIGHTS || fetch->index == DAYPACK_FILE_STATE),
+           AT("fetches"), "earlier fetches of file 0 or 1, ascending", *operand);
+  }
+  plan->suspends++;
+  return DAYPACK_OK;
+#undef AT
+}
+
 static daypack_code check_instruction(daypack_engine *engine, place at, const daypack_plan_instruction *instruction,
                                       bool in_setup, uint64_t *operands) {
   const daypack_plan *plan = &engine->plan;
@@ -334,8 +367,10 @@ static daypack_code check_instruction(daypack_engine *engine, place at, const da
       EXPECT(instruction->source >= 1 && instruction->source <= plan->transfers, at,
              "a number of transfers that are before it", instruction->source);
       return DAYPACK_OK;
+    case DAYPACK_OP_SUSPEND:
+      return check_suspend(engine, at, instruction, in_setup, operands);
     default:
-      return refuse(engine, at, "an instruction 1 to 9", instruction->op);
+      return refuse(engine, at, "an instruction 1 to 10", instruction->op);
   }
 }
 

@@ -202,6 +202,9 @@ daypack_code daypack_read_batch(daypack_engine *engine, uint64_t step, const day
     daypack_code code = read_example(engine, example_at(header, first + number), number, offsets);
     if (code != DAYPACK_OK) return code;
   }
+  for (uint64_t index = 0; engine->plan.suspends > 0 && index < engine->plan.header->inputs.count; index++)
+    engine->batches_sum = daypack_crc32_raw(engine->batches_sum, engine->arena + offsets[index],
+                                            engine->plan.inputs[index].size_bytes);
   return DAYPACK_OK;
 }
 

@@ -7,9 +7,14 @@
 daypack_code daypack_fail_stopped(daypack_error *error, const daypack_engine *engine) {
   const char *by = daypack_stopped_by_command() ? "command" : "signal";
   if (!engine->underway) return daypack_fail(error, DAYPACK_STOPPED, "stopped by a %s before the first step", by);
+  unsigned long long step = engine->saved_step;
+  if (atomic_load(&engine->kept))
+    return daypack_fail(error, DAYPACK_STOPPED,
+                        "stopped by a %s; the next run goes on within the unfinished step, the state on disk is of "
+                        "step %llu",
+                        by, step);
   return daypack_fail(error, DAYPACK_STOPPED,
-                      "stopped by a %s; the unfinished step is dropped, the state on disk is of step %llu", by,
-                      (unsigned long long)engine->saved_step);
+                      "stopped by a %s; the unfinished step is dropped, the state on disk is of step %llu", by, step);
 }
 
 static daypack_code run_call(daypack_engine *engine, const daypack_plan_instruction *instruction) {
@@ -43,10 +48,13 @@ static daypack_code run_one(daypack_engine *engine, uint64_t step, const daypack
     case DAYPACK_OP_ROWS:
       return daypack_page_rows(engine, instruction);
     case DAYPACK_OP_BATCH:
+      engine->micro_batches++;
       return daypack_read_batch(engine, step, instruction);
     case DAYPACK_OP_ZERO:
       memset(engine->arena + instruction->arena_offset_bytes, 0, (size_t)instruction->size_bytes);
       return DAYPACK_OK;
+    case DAYPACK_OP_SUSPEND:
+      return daypack_keep_window(engine, step, instruction);
     default: /* END_SHARD */
       daypack_end_shard(engine);
       return DAYPACK_OK;
@@ -86,13 +94,23 @@ static daypack_code run_list(daypack_engine *engine, uint64_t step, const daypac
   return DAYPACK_OK;
 }
 
+/* How many instructions of the step so far are of this kind, or of that. */
+static uint64_t passed(const daypack_engine *engine, uint32_t op, uint32_t other) {
+  uint64_t count = 0;
+  for (uint64_t index = 0; index < engine->resume_at; index++)
+    count += engine->plan.steps[index].op == op || engine->plan.steps[index].op == other;
+  return count;
+}
+
 /* The shards of a step, each after what the governor says. */
 static daypack_code run_shards(daypack_engine *engine, uint64_t step) {
-  const daypack_plan_instruction *begin = engine->plan.steps, *all = begin + engine->plan.header->steps.count;
+  const daypack_plan_instruction *all = engine->plan.steps + engine->plan.header->steps.count;
+  const daypack_plan_instruction *begin = engine->plan.steps + engine->resume_at;
   daypack_code code = DAYPACK_OK;
   engine->interrupted = false;
-  daypack_begin_governed_step(engine);
-  for (uint64_t shard = 0; code == DAYPACK_OK && begin < all && !engine->interrupted; shard++) {
+  uint64_t shard = passed(engine, DAYPACK_OP_END_SHARD, DAYPACK_OP_END_SHARD);
+  daypack_begin_governed_step(engine, shard);
+  for (; code == DAYPACK_OK && begin < all && !engine->interrupted; shard++) {
     const daypack_plan_instruction *end = begin;
     while (end < all && end->op != DAYPACK_OP_END_SHARD) end++;
     end += end < all;
@@ -126,9 +144,11 @@ daypack_code daypack_run_setup(daypack_engine *engine) {
 }
 
 daypack_code daypack_run_window(daypack_engine *engine, uint64_t number) {
-  engine->posted_transfers = 0;
-  daypack_begin_transfers();
+  engine->posted_transfers = passed(engine, DAYPACK_OP_FETCH, DAYPACK_OP_STORE);
+  daypack_begin_transfers(engine->resume_at, engine->posted_transfers);
+  if (engine->resume_at == 0) engine->batches_sum = 0;
   daypack_code code = run_shards(engine, number);
+  engine->resume_at = 0;
   if (code != DAYPACK_OK || engine->interrupted) return code;
   return daypack_wait_transfers(engine, engine->posted_transfers);
 }
@@ -139,7 +159,7 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
   const daypack_plan_header *header = engine->plan.header;
   uint32_t before = daypack_clock_step(engine);
   engine->io_ns = engine->transfer_ns = engine->store_ns = engine->read_bytes = engine->written_bytes = 0;
-  engine->weights_read_bytes = 0;
+  engine->weights_read_bytes = engine->micro_batches = 0;
   engine->step = (uint64_t)before + 1;
   uint64_t begin_ns = engine->platform->now_ns();
   daypack_code code = engine->plan.pages_state ? daypack_begin_generation(engine) : DAYPACK_OK;
@@ -159,6 +179,7 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
                         isnan(loss) ? (double)NAN : (double)loss, (unsigned long long)engine->saved_step);
   if (last || after % header->save_steps == 0) code = daypack_save(engine);
+  if (code == DAYPACK_OK && engine->saved_step == after) daypack_forget_window(engine);
   engine->save_ns = engine->platform->now_ns() - begin_ns - passed_ns;
   if (code == DAYPACK_OK) code = daypack_report_step(engine, after, loss, weight, elapsed_ns);
   if (code == DAYPACK_OK && engine->options.profile) code = daypack_report_profile(engine);
@@ -171,6 +192,7 @@ daypack_code daypack_run_steps(daypack_engine *engine) {
   uint64_t last = daypack_clock_step(engine) + steps;
   daypack_code code = daypack_report_start(engine, daypack_clock_step(engine));
   engine->underway = true;
+  if (code == DAYPACK_OK) code = daypack_take_up_window(engine);
   while (code == DAYPACK_OK && daypack_clock_step(engine) < last) {
     code = run_step(engine, daypack_clock_step(engine) + UINT64_C(1) == last);
     if (code == DAYPACK_OK && (engine->interrupted || daypack_clock_step(engine) < last))

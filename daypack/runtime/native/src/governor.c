@@ -178,9 +178,10 @@ daypack_code daypack_shard_is_done(daypack_engine *engine) {
   return pace(engine, ran_ns);
 }
 
-void daypack_begin_governed_step(daypack_engine *engine) {
+void daypack_begin_governed_step(daypack_engine *engine, uint64_t shard) {
   daypack_governor *governor = engine->governor;
-  governor->shard = governor->paused_ns = governor->charged_bytes = 0;
+  governor->shard = shard;
+  governor->paused_ns = governor->charged_bytes = 0;
   governor->shards = count_shards(&engine->plan);
 }
 

@@ -87,6 +87,9 @@ typedef struct {
   uint64_t state_file_bytes;
   uint64_t swap_bytes;
   uint64_t transfers; /* fetches and stores of a step */
+  uint64_t suspends;  /* places at which a step is kept */
+  bool stores_next;   /* a step stores into the next generation */
+  uint8_t digest[DAYPACK_DIGEST_BYTES]; /* SHA-256 of its file, where it has suspends */
   bool pages_state;   /* a step reads or writes the state's file */
 } daypack_plan;
 
@@ -162,6 +165,11 @@ typedef struct {
   uint64_t weights_read_bytes;       /* of them, from the weights */
   uint64_t written_bytes;
   uint64_t posted_transfers; /* of this step */
+  uint64_t micro_batches;    /* that this run has read in this step */
+  uint32_t batches_sum;      /* raw CRC-32 of those of the step so far, where the plan has suspends */
+  uint64_t resume_at;        /* the instruction with which the next step begins: not 0 where a kept one goes on */
+  _Atomic(bool) kept;        /* a run that begins now goes on within this step */
+  bool keeping_failed;       /* said once */
   uint64_t transfer_ns; /* that the pager's thread was busy */
   uint64_t store_ns;    /* of it, with stores */
   uint64_t save_ns;     /* from the end of a step's instructions to its generation on disk */
@@ -207,6 +215,8 @@ typedef struct {
   char state_path[DAYPACK_PATH_BYTES];
   char state_temporary[DAYPACK_PATH_BYTES];
   char swap_path[DAYPACK_PATH_BYTES];
+  char window_path[DAYPACK_PATH_BYTES];
+  char window_temporary[DAYPACK_PATH_BYTES];
   char state_directory_path[DAYPACK_PATH_BYTES];
 } daypack_engine;
 
@@ -378,8 +388,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_page_rows(daypack_engine *engine, const 
 
 /* pager.c: the thread that does the transfers of a step, one after another */
 DAYPACK_MUST_CHECK daypack_code daypack_start_pager(daypack_engine *engine);
-/* No transfer of the new step is done yet. The pager must be idle. */
-void daypack_begin_transfers(void);
+/* A step begins with instruction number `index`, before which are so many transfers. The pager must be idle. */
+void daypack_begin_transfers(uint64_t index, uint64_t transfers);
 /* Instruction number `index` of the step may begin, and every one before it. */
 void daypack_post_transfer(uint64_t index);
 /* Wait until the first `transfers` of the step are done, or one has failed. */
@@ -447,6 +457,15 @@ void daypack_abandon_generation(daypack_engine *engine);
 /* Make the state of engine->step the one on disk. */
 DAYPACK_MUST_CHECK daypack_code daypack_save(daypack_engine *engine);
 
+/* suspend.c: the window that is under way, kept at places that the plan names */
+/* Keep it at a suspend instruction; `step` is the clock before the step. Not being able to is no failure. */
+DAYPACK_MUST_CHECK daypack_code daypack_keep_window(daypack_engine *engine, uint64_t step,
+                                                    const daypack_plan_instruction *instruction);
+/* Go on with the one that is on disk, if it is of this state, plan and data: sets resume_at. Else it is removed. */
+DAYPACK_MUST_CHECK daypack_code daypack_take_up_window(daypack_engine *engine);
+/* The state on disk has what was kept. */
+void daypack_forget_window(daypack_engine *engine);
+
 /* threads.c */
 DAYPACK_MUST_CHECK daypack_code daypack_start_pool(daypack_engine *engine);
 /* False when a stop was requested before every tile was computed. */
@@ -463,7 +482,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_load_policy(daypack_engine *engine, dayp
 /* governor.c */
 daypack_governor *daypack_new_governor(void);
 DAYPACK_MUST_CHECK daypack_code daypack_start_governor(daypack_engine *engine);
-void daypack_begin_governed_step(daypack_engine *engine);
+/* `shard`: the number of the first that runs. */
+void daypack_begin_governed_step(daypack_engine *engine, uint64_t shard);
 /* Obey, decide, and wait for as long as nothing may run. */
 DAYPACK_MUST_CHECK daypack_code daypack_between_shards(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_shard_is_done(daypack_engine *engine);
@@ -533,6 +553,8 @@ DAYPACK_MUST_CHECK daypack_code daypack_report_start(daypack_engine *engine, uin
 DAYPACK_MUST_CHECK daypack_code daypack_report_plan(daypack_engine *engine, const daypack_change *change);
 DAYPACK_MUST_CHECK daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float loss, float weight,
                                                     uint64_t elapsed_ns);
+/* A step goes on that an earlier run has begun and read so many micro-batches of. */
+DAYPACK_MUST_CHECK daypack_code daypack_report_resumed(daypack_engine *engine, uint64_t micro_batches);
 DAYPACK_MUST_CHECK daypack_code daypack_report_profile(daypack_engine *engine);
 DAYPACK_MUST_CHECK daypack_code daypack_report_end(daypack_engine *engine, uint64_t steps);
 DAYPACK_MUST_CHECK daypack_code daypack_report_rows(daypack_engine *engine, uint64_t batch, const float *log_likelihood,

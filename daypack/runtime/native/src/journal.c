@@ -49,6 +49,8 @@ static daypack_code name_paths(daypack_engine *engine) {
   const char *path = engine->state_directory_path;
   daypack_code code = daypack_join(error, engine->state_path, path, "/", NAME);
   if (code == DAYPACK_OK) code = daypack_join(error, engine->swap_path, path, "/swap.tmp", "");
+  if (code == DAYPACK_OK) code = daypack_join(error, engine->window_path, path, "/window", "");
+  if (code == DAYPACK_OK) code = daypack_join(error, engine->window_temporary, path, "/window.tmp", "");
   return code;
 }
 

@@ -125,6 +125,16 @@ static daypack_code load(daypack_engine *engine, int file, uint64_t file_bytes) 
   return code;
 }
 
+/* Before anything of the tables changes, as the digits of the state's header do. */
+static void hash_plan(daypack_engine *engine) {
+  const daypack_sha256_functions *sha256 = daypack_choose_sha256(engine->platform);
+  daypack_sha256 state;
+  if (engine->plan.suspends == 0) return;
+  sha256->init(&state);
+  sha256->update(&state, engine->tables, (size_t)engine->plan.header->file_bytes);
+  sha256->final(&state, engine->plan.digest);
+}
+
 daypack_code daypack_load_plan(daypack_engine *engine) {
   int file = -1;
   uint64_t file_bytes = 0;
@@ -136,5 +146,7 @@ daypack_code daypack_load_plan(daypack_engine *engine) {
   if (code != DAYPACK_OK) return code;
   code = load(engine, file, file_bytes);
   (void)engine->platform->close(file);
-  return code == DAYPACK_OK ? daypack_check_plan(engine) : code;
+  if (code == DAYPACK_OK) code = daypack_check_plan(engine);
+  if (code == DAYPACK_OK) hash_plan(engine);
+  return code;
 }

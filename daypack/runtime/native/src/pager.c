@@ -151,9 +151,10 @@ daypack_code daypack_start_pager(daypack_engine *engine) {
   return DAYPACK_OK;
 }
 
-void daypack_begin_transfers(void) {
+void daypack_begin_transfers(uint64_t index, uint64_t transfers) {
   lock();
-  pager.cursor = pager.limit = pager.done = 0;
+  pager.cursor = pager.limit = index;
+  pager.done = transfers;
   unlock();
 }
 

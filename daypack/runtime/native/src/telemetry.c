@@ -125,12 +125,23 @@ daypack_code daypack_report_step(daypack_engine *engine, uint32_t step, float lo
   unsigned long long tokens = weight >= 0.0F && weight < 1e18F ? (unsigned long long)weight : 0;
   append("{\"event\":\"step\",\"step\":%u,\"loss\":%.9g,\"seconds\":%.9f,\"tokens\":%llu,\"peak_rss_bytes\":%llu,"
          "\"save_seconds\":%.9f,\"paused_seconds\":%.9f,\"read_bytes\":%llu,\"weights_read_bytes\":%llu,\"written_bytes\":%llu,"
+         "\"micro_batches\":%llu,"
          "\"source\":\"measured\"}",
          step, (double)loss, (double)elapsed_ns / 1e9, tokens,
          (unsigned long long)engine->platform->peak_rss_bytes(), (double)engine->save_ns / 1e9,
          (double)engine->governor->paused_ns / 1e9,
          (unsigned long long)engine->read_bytes, (unsigned long long)engine->weights_read_bytes,
-         (unsigned long long)engine->written_bytes);
+         (unsigned long long)engine->written_bytes, (unsigned long long)engine->micro_batches);
+  return send(engine);
+}
+
+daypack_code daypack_report_resumed(daypack_engine *engine, uint64_t micro_batches) {
+  uint64_t shard = 0;
+  for (uint64_t index = 0; index < engine->resume_at; index++)
+    shard += engine->plan.steps[index].op == DAYPACK_OP_END_SHARD;
+  append("{\"event\":\"resumed\",\"step\":%u,\"shard\":%llu,\"micro_batches\":%llu,\"window\":%u}",
+         daypack_clock_step(engine), (unsigned long long)shard, (unsigned long long)micro_batches,
+         engine->plan.header->window);
   return send(engine);
 }
 
