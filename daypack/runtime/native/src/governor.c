@@ -124,6 +124,7 @@ daypack_code daypack_between_shards(daypack_engine *engine) {
   for (;;) {
     if (engine->platform->stop_requested()) return daypack_fail_stopped(&engine->error, engine);
     daypack_code code = daypack_obey_commands(engine);
+    if (code == DAYPACK_OK) code = daypack_watch_memory(engine);
     if (code == DAYPACK_OK && governor->policy.given) code = observe(engine);
     engine->interrupted = daypack_must_give_back(engine);
     if (code != DAYPACK_OK || engine->interrupted) return code;

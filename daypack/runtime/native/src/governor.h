@@ -76,6 +76,10 @@ typedef struct {
   uint64_t observed_ns;
   bool observed;
 
+  daypack_memory_watch memory;
+  uint64_t memory_ns; /* when it was looked at last */
+  bool memory_seen;
+
   uint64_t shard, shards; /* done of this step, of each step */
   uint64_t shard_begin_ns;
   uint64_t paused_ns; /* of this step: pauses and rests */

@@ -335,6 +335,10 @@ bool daypack_choose_order(const daypack_engine *engine, uint32_t order);
  * under a larger budget; a larger one returns between windows. False: no plan is as small, the smallest is taken.
  * Both may be called by any thread. */
 bool daypack_limit_memory(const daypack_engine *engine, uint64_t limit_bytes);
+/* By the readings of memory: on in a smaller plan than the one that runs, or as large as was asked for again. */
+void daypack_press_memory(const daypack_engine *engine, bool pressed);
+/* The budget of the plan that would run without that. */
+uint64_t daypack_unpressed_budget(const daypack_engine *engine);
 /* Whether the window under way has to be discarded for memory. */
 bool daypack_must_give_back(const daypack_engine *engine);
 void daypack_end_shard(const daypack_engine *engine);
@@ -492,6 +496,10 @@ DAYPACK_MUST_CHECK daypack_code daypack_end_governed_step(daypack_engine *engine
 double daypack_governor_now_s(daypack_engine *engine);
 double daypack_gear_watts(const daypack_governor *governor, int32_t gear);
 
+/* pressure.c */
+/* Once a second: whether the system wants memory back, or has enough again. */
+DAYPACK_MUST_CHECK daypack_code daypack_watch_memory(daypack_engine *engine);
+
 /* gears.c */
 void daypack_find_clusters(daypack_engine *engine, daypack_governor *governor);
 void daypack_shift(daypack_engine *engine, int32_t gear);
@@ -507,6 +515,8 @@ void daypack_save_account(daypack_engine *engine);
 extern const char *const daypack_sensor_paths[];
 bool daypack_sensor_number(const daypack_platform *platform, const char *root, const char *path, double *value);
 double daypack_degrees(double raw, double per_degree);
+/* Of memory alone: pressure, and what this process could have. */
+void daypack_sense_memory(const daypack_platform *platform, const char *root, daypack_sensed *sensed);
 void daypack_sense_linux(const daypack_platform *platform, const char *root, daypack_sensed *sensed);
 
 /* belief.c */

@@ -10,6 +10,7 @@
 #include "internal.h"
 
 #define NO_LIMIT UINT64_MAX
+#define CHEAPEST UINT32_MAX /* the order of the first plan of a budget, where the compiler puts the cheapest */
 
 typedef struct {
   uint32_t order;
@@ -21,8 +22,9 @@ typedef struct {
 static struct {
   _Atomic(uint32_t) order;
   _Atomic(uint64_t) limit_bytes;
+  _Atomic(uint64_t) pressed_bytes; /* the same by the system's own readings */
   _Atomic(uint64_t) since_ns;
-} wanted = {.limit_bytes = NO_LIMIT};
+} wanted = {.order = CHEAPEST, .limit_bytes = NO_LIMIT, .pressed_bytes = NO_LIMIT};
 
 static summary plans[DAYPACK_MAX_PLANS];
 static uint8_t shared[32]; /* hash of what every plan of the bundle must say alike */
@@ -51,6 +53,27 @@ bool daypack_limit_memory(const daypack_engine *engine, uint64_t limit_bytes) {
   return found;
 }
 
+/* The least of both wishes. */
+static uint64_t limit_in_force(void) {
+  uint64_t limit = atomic_load_explicit(&wanted.limit_bytes, memory_order_relaxed);
+  uint64_t pressed = atomic_load_explicit(&wanted.pressed_bytes, memory_order_relaxed);
+  return limit < pressed ? limit : pressed;
+}
+
+void daypack_press_memory(const daypack_engine *engine, bool pressed) {
+  uint64_t budget = plans[engine->plan_index].budget_bytes;
+  atomic_store(&wanted.since_ns, engine->platform->now_ns());
+  atomic_store(&wanted.pressed_bytes, pressed ? budget - 1 : NO_LIMIT);
+}
+
+uint64_t daypack_unpressed_budget(const daypack_engine *engine) {
+  uint64_t limit = atomic_load_explicit(&wanted.limit_bytes, memory_order_relaxed);
+  uint64_t budget = 0;
+  for (uint32_t index = 0; index < engine->plan_count; index++)
+    if (plans[index].budget_bytes <= limit && plans[index].budget_bytes > budget) budget = plans[index].budget_bytes;
+  return budget;
+}
+
 uint64_t daypack_least_budget(const daypack_engine *engine) {
   uint64_t least = NO_LIMIT;
   for (uint32_t index = 0; index < engine->plan_count; index++)
@@ -61,7 +84,7 @@ uint64_t daypack_least_budget(const daypack_engine *engine) {
 /* The largest budget within the limit, else the least there is; of its plans the one of the wanted order, else the
  * first. */
 static uint32_t wanted_plan(const daypack_engine *engine) {
-  uint64_t limit = atomic_load_explicit(&wanted.limit_bytes, memory_order_relaxed);
+  uint64_t limit = limit_in_force();
   uint32_t order = atomic_load_explicit(&wanted.order, memory_order_relaxed);
   uint64_t budget = 0;
   for (uint32_t index = 0; index < engine->plan_count; index++)
@@ -77,7 +100,7 @@ static uint32_t wanted_plan(const daypack_engine *engine) {
 }
 
 bool daypack_must_give_back(const daypack_engine *engine) {
-  uint64_t limit = atomic_load_explicit(&wanted.limit_bytes, memory_order_relaxed);
+  uint64_t limit = limit_in_force();
   if (engine->plan_count == 1 || plans[engine->plan_index].budget_bytes <= limit) return false;
   return plans[wanted_plan(engine)].budget_bytes < plans[engine->plan_index].budget_bytes;
 }
@@ -143,12 +166,9 @@ static daypack_code check_names(daypack_engine *engine) {
 
 static daypack_code apply_options(daypack_engine *engine) {
   const daypack_options *options = &engine->options;
-  if (options->order == 0) {
-    (void)daypack_choose_order(engine, plans[0].order);
-  } else if (!daypack_choose_order(engine, options->order - 1)) {
+  if (options->order != 0 && !daypack_choose_order(engine, options->order - 1))
     return daypack_fail(&engine->error, DAYPACK_BAD_INPUT, "--order: expected an order of this bundle, found '%s'",
                         DAYPACK_ORDER_NAMES[options->order - 1]);
-  }
   if (options->memory_bytes != 0 && !daypack_limit_memory(engine, options->memory_bytes))
     return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
                         "--memory: expected at least %llu bytes, the least budget of this bundle's plans, found %llu",
@@ -192,6 +212,16 @@ static daypack_code leave_plan(daypack_engine *engine, uint32_t next) {
   return DAYPACK_OK;
 }
 
+/* A policy's limit on free memory is of the first plan; a plan within less needs no more than its budget. */
+static void limit_policy(daypack_engine *engine) {
+  daypack_policy *policy = &engine->governor->policy;
+  double budget_mb = (double)plans[engine->plan_index].budget_bytes / 1e6;
+  if (!policy->given) return;
+  double whole_mb = policy->header->memory_mb;
+  policy->table.limits.memory_mb = budget_mb < whole_mb ? budget_mb : whole_mb;
+  engine->governor->observed = false;
+}
+
 static daypack_code change_plan(daypack_engine *engine, uint32_t next, bool discard) {
   daypack_change change = {.discarded = discard, .begin_ns = engine->platform->now_ns()};
   uint64_t asked_ns = atomic_load(&wanted.since_ns);
@@ -204,6 +234,7 @@ static daypack_code change_plan(daypack_engine *engine, uint32_t next, bool disc
   change.rss_bytes = engine->platform->rss_bytes();
   change.wait_ns = less && asked_ns != 0 ? engine->platform->now_ns() - asked_ns : 0;
   code = load(engine, next);
+  if (code == DAYPACK_OK) limit_policy(engine);
   if (code == DAYPACK_OK) code = daypack_open_state(engine);
   if (code == DAYPACK_OK) code = daypack_run_setup(engine);
   return code == DAYPACK_OK ? daypack_report_plan(engine, &change) : code;

@@ -97,6 +97,26 @@ int daypack_consult(const daypack_policy_table *table, const daypack_job_terms *
   return 1;
 }
 
+static const double TIGHT_SHARE = 0.10, CALM_SHARE = 0.01;
+static const double SPARE_MB = 64.0; /* that is left to others: twice that before memory is taken again */
+static const double ROOMY_S = 30.0;
+
+int daypack_weigh_memory(daypack_memory_watch *watch, double now_s, double pressure, double memory_mb,
+                         double running_mb, double whole_mb) {
+  int tight = pressure > TIGHT_SHARE || memory_mb < running_mb + SPARE_MB;
+  int known = !isnan(pressure) || !isnan(memory_mb);
+  int roomy = known && !(pressure > CALM_SHARE) && !(memory_mb < whole_mb + 2.0 * SPARE_MB);
+  if (!roomy || !watch->roomy) watch->roomy_s = now_s;
+  watch->roomy = roomy;
+  if (tight) {
+    watch->pressed = 1;
+    return 1;
+  }
+  if (!watch->pressed || !roomy || now_s - watch->roomy_s < ROOMY_S) return 0;
+  watch->pressed = 0;
+  return -1;
+}
+
 double daypack_drawn_j(double watts, double voltage_v, double resistance_ohm, double seconds) {
   double ampere = voltage_v > 0.0 ? watts / voltage_v : 0.0;
   return (watts + resistance_ohm * ampere * ampere) * seconds;

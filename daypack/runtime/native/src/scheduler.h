@@ -131,6 +131,20 @@ void daypack_observe(const daypack_policy_table *table, const daypack_job_terms 
 int daypack_consult(const daypack_policy_table *table, const daypack_job_terms *job, double now_s,
                     const double *observation, daypack_consultation *last);
 
+/* Whether less memory is to be had. `roomy_s`: since when there was enough. All zero at the start. */
+typedef struct {
+  int pressed;
+  int roomy;
+  double roomy_s;
+} daypack_memory_watch;
+
+/* What readings of memory come to: 1 to go on in less, -1 to take all again, 0 to stay. `pressure` is the share of the
+ * last ten seconds in which some task waited for memory, `memory_mb` what the process could have, its own included;
+ * NAN is no reading and changes nothing. `running_mb` and `whole_mb`: the plan that runs, and the one without pressure.
+ * Memory comes back when there was enough for 30 s, by every reading that there is. */
+int daypack_weigh_memory(daypack_memory_watch *watch, double now_s, double pressure, double memory_mb,
+                         double running_mb, double whole_mb);
+
 /* Joules that a load of `watts` adds to what a battery gives in `seconds`: its own, and those lost in the battery's
  * resistance. Modelled: what else the battery gives is not known. */
 double daypack_drawn_j(double watts, double voltage_v, double resistance_ohm, double seconds);

@@ -53,7 +53,7 @@ static bool read_bytes(const place *at, const char *path, char *text, size_t siz
   (void)at->platform->close(file);
   while (length > 0 && isspace((unsigned char)text[length - 1])) length--;
   text[length] = '\0';
-  return length > 0;
+  return count >= 0 && length > 0; /* half a number is none */
 }
 
 static bool read_number(const place *at, const char *path, double *value) {
@@ -238,6 +238,12 @@ static void read_screen(const place *at, daypack_sensed *sensed) {
   }
   if (isnan(sensed->screen) && read_number(at, LIGHTS "/brightness", &brightness) && brightness >= 0.0)
     sensed->screen = brightness > 0.0 ? 1.0 : 0.0;
+}
+
+void daypack_sense_memory(const daypack_platform *platform, const char *root, daypack_sensed *sensed) {
+  place at = {platform, root};
+  *sensed = (daypack_sensed){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+  read_memory(&at, sensed);
 }
 
 void daypack_sense_linux(const daypack_platform *platform, const char *root, daypack_sensed *sensed) {
