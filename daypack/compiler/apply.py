@@ -214,7 +214,9 @@ class _Placement:
     def _suspends(
         self, offsets: tuple[int, ...], shards: tuple[int, ...], keeping: Keeping
     ) -> dict[int, Kept]:
-        """Where the window is kept, by the instruction that comes next."""
+        """Where the window is kept, by the instruction that comes next: nowhere in a plan with transfers."""
+        if self.moves.at or self.moves.after:
+            return {}
         seconds = [done for done, _ in clock(self.projection.problem, self.plan.sequence)]
         items = self.window.items
         resident = {part for value in self.lives.initial for part in self.memory.parts(value)}

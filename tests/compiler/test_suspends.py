@@ -6,7 +6,6 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +105,8 @@ def engine_run(engine: Path, bundle: Path, *words: str, **env: str) -> subproces
     )
 
 
-@pytest.mark.parametrize("method", [subjects.lora, subjects.paged])
 def test_a_compiled_training_goes_on_from_every_shard(
-    method: Callable[..., subjects.Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout and a window of two, stopped at many places, the arena full of rubbish when it goes on."""
     monkeypatch.setattr(shards, "QUANTUM_S", 0.0)
@@ -116,7 +114,7 @@ def test_a_compiled_training_goes_on_from_every_shard(
     monkeypatch.setattr(Keeping, "allowed_bytes", lambda *_: 1e18)
     monkeypatch.setattr(planning, "PLAN_SECONDS_A_NODE", 0.0005)
     monkeypatch.setattr(suspends, "RECORD_BYTES", 1_000_000)
-    made = method(tmp_path, subjects.TINY, "fault")
+    made = subjects.lora(tmp_path, subjects.TINY, "fault")
     plan = read_bundle(made.bundle).plan
     places = [n for n, step in enumerate(plan.steps) if isinstance(step, Suspend)]
     ends = sum(isinstance(step, EndShard) for step in plan.steps)

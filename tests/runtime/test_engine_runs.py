@@ -74,6 +74,7 @@ def test_events(case: Any) -> None:
             "read_bytes",
             "weights_read_bytes",
             "written_bytes",
+            "micro_batches",
             "source",
         ),
     ]
