@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 STOP_EVERY_S = 1800.0
 """Seconds of training between two stops (assumed: the owner takes up the phone about twice an hour)."""
 KEEP_S = 0.002
-"""Seconds of making a file and renaming it (assumed; measured on a host's disk: 0.0002)."""
+"""Seconds of making a file and renaming it (assumed)."""
 WEAR_SHARE = 0.01
 """Of the flash's endurance, what a year of training eight hours a day may write to keep windows."""
 YEAR_S = 365 * 8 * 3600.0
