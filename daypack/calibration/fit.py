@@ -55,10 +55,13 @@ def rates_of(kernels: Sequence[KernelReading]) -> Rates:
     )
 
 
-def half_rate(kernels: Sequence[KernelReading]) -> float:
-    """Operations a second of the products of a program that has nothing else of weight."""
+def half_rate(kernels: Sequence[KernelReading], rates: Rates) -> float:
+    """Operations a second of another program's products, whose calls and bytes take what `rates` says."""
     products = [kernel for kernel in kernels if kernel.kind == PRODUCT]
-    seconds = sum(kernel.calls * kernel.seconds for kernel in products)
+    beside = (kernel.moved_bytes / rates.memory_bytes_per_s + rates.call_s for kernel in products)
+    seconds = sum(
+        kernel.calls * (kernel.seconds - other) for kernel, other in zip(products, beside, strict=True)
+    )
     return _rate("float16 products", sum(kernel.calls * kernel.flops for kernel in products), seconds)
 
 

@@ -11,7 +11,7 @@ that it reads and writes files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,14 @@ def write_pages(folder: Path, sizes: Sizes, profile: Profile) -> Path:
 
 
 def write_half(folder: Path, sizes: Sizes, profile: Profile) -> Path:
-    """Compile a product of float16 arrays; returns the bundle. Raises NoKernel where there are none."""
+    """Compile products that are computed in float16; returns the bundle."""
     model = {"up": _drawn(sizes.width, 4 * sizes.width)}
     x = np.random.default_rng(1).standard_normal((sizes.sequences * sizes.tokens, sizes.width), np.float32)
 
     def loss(model: Any, batch: Any) -> Any:
-        product = batch["x"].astype(jnp.float16) @ model["up"].astype(jnp.float16)
-        return jnp.mean(jnp.square(product.astype(jnp.float32)))
+        return jnp.mean(jnp.square(batch["x"] @ model["up"]))
 
-    return _written(folder / "half.bundle", model, loss, {"x": x}, profile, None)
+    return _written(folder / "half.bundle", model, loss, {"x": x}, profile, None, half=True)
 
 
 def data_of(bundle: Path) -> Path:
@@ -123,11 +122,18 @@ def _drawn(*shape: int) -> np.ndarray[Any, Any]:
 
 
 def _written(
-    out: Path, model: Any, loss: Loss, batch: Arrays, profile: Profile, memory_bytes: int | None
+    out: Path,
+    model: Any,
+    loss: Loss,
+    batch: Arrays,
+    profile: Profile,
+    memory_bytes: int | None,
+    *,
+    half: bool = False,
 ) -> Path:
     made = user_step(model, loss, optax.adamw(1e-4), batch, window=1, seed=0)
     compile_step(
-        made.step,
+        replace(made.step, half=half),
         profile,
         read=made.arrays.__getitem__,
         mutable=made.mutable,

@@ -22,7 +22,7 @@ from daypack.devices import (
     load_profile,
     profile_text,
 )
-from daypack.errors import NoKernel, SpecError
+from daypack.errors import SpecError
 from daypack.runtime.launch import Launcher, launcher
 
 STEPS = 3
@@ -91,27 +91,28 @@ def calibrate(
         on_place("compile", 0.0)
         block = write_block(Path(name), sizes, profile)
         pages = write_pages(Path(name), sizes, profile)
-        measured, products = _with_kernels(session, block)
-        measured = _with_half(session, measured, Path(name), sizes)
+        on_place(f"kernels, {profile.cores} threads", 0.2)
+        whole = session.read(block, Place(profile.cores)).kernels
+        rates = rates_of(whole)
+        measured = _with_kernels(session, block, rates)
+        measured = _with_half(session, measured, Path(name), sizes, rates)
         measured = _with_files(session, measured, pages)
     if session.source == FigureKind.EMULATED.value:
         measured = replace(measured, title=f"{measured.title} ({EMULATED})")
     _write(out, measured, session)
-    return Calibrated(measured, session.source, session.kept, products)
+    return Calibrated(measured, session.source, session.kept, product_rates(whole, rates))
 
 
-def _with_kernels(session: _Session, block: Path) -> tuple[Profile, Mapping[str, float]]:
+def _with_kernels(session: _Session, block: Path, rates: Rates) -> Profile:
     """The profile with the rates of all its cores, and of each cluster where it can be told apart."""
     profile = session.profile
-    session.tell(f"kernels, {profile.cores} threads", 0.2)
-    whole = session.read(block, Place(profile.cores))
-    rates = rates_of(whole.kernels)
-    memory = replace(
-        profile.memory, bytes_per_s=session.figure(rates.memory_bytes_per_s, "update of a long array")
+    figure = session.figure(rates.memory_bytes_per_s, "update of a long array")
+    return replace(
+        profile,
+        memory=replace(profile.memory, bytes_per_s=figure),
+        kernels=_kernels(session, rates),
+        clusters=tuple(_clusters(session, block, rates)),
     )
-    clusters = tuple(_clusters(session, block, rates))
-    found = replace(profile, memory=memory, kernels=_kernels(session, rates), clusters=clusters)
-    return found, product_rates(whole.kernels, rates)
 
 
 def _kernels(session: _Session, rates: Rates) -> Kernels:
@@ -129,16 +130,14 @@ def _kernels(session: _Session, rates: Rates) -> Kernels:
     )
 
 
-def _with_half(session: _Session, profile: Profile, folder: Path, sizes: Sizes) -> Profile:
-    """The profile with the rate of float16 products, where there are kernels for them."""
-    try:
-        half = write_half(folder, sizes, session.profile)
-    except NoKernel as error:
-        session.kept["kernels.half_products_flops_per_s"] = error.message
+def _with_half(session: _Session, profile: Profile, folder: Path, sizes: Sizes, rates: Rates) -> Profile:
+    """The profile with the rate of float16 products, where the device computes in float16."""
+    if not profile.half_arithmetic:
+        session.kept["kernels.half_products_flops_per_s"] = "the device does not compute in float16"
         return profile
     session.tell("float16", 0.75)
-    value = half_rate(session.read(half, Place(profile.cores)).kernels)
-    figure = session.figure(value, "float16 products")
+    found = session.read(write_half(folder, sizes, session.profile), Place(profile.cores))
+    figure = session.figure(half_rate(found.kernels, rates), "float16 products")
     return replace(profile, kernels=replace(profile.kernels, half_products_flops_per_s=figure))
 
 

@@ -47,6 +47,10 @@ def test_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert after.page_cache.read_bytes_per_s in new and after.page_cache.write_bytes_per_s in new
     assert after.kernels.call_s in new and after.kernels.products_flops_per_s in new
     assert (after.power, after.thermal, after.battery) == (before.power, before.thermal, before.battery)
+    reason = "the device does not compute in float16"
+    assert record["kept"].get("kernels.half_products_flops_per_s") == (
+        None if after.half_arithmetic else reason
+    )
     assert record["products"] and all(rate > 0 for rate in record["products"].values())
     header = [line for line in out.read_text().splitlines() if line.startswith("#")]
     assert header[1:] == [f"# not measured: {key}: {why}" for key, why in record["kept"].items()]
@@ -84,6 +88,7 @@ def test_under_the_emulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert profile.title.endswith("(calibrated under an emulator, so its times say nothing of a device)")
     assert profile.prediction == "modelled of emulated figures"
     assert len([r for r in profile.clusters[0].products if r.clamp == 1024]) == 4
+    assert profile.kernels.half_products_flops_per_s is not None  # the board computes in float16
     new = [figure for figure in figures_of(profile) if "daypack calibrate" in figure.source]
     assert {figure.kind for figure in new} == {FigureKind.EMULATED}
     assert main(["doctor", "--target", str(out), "--json"]) == 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from daypack.calibration.fit import product_rates, rates_of
+from daypack.calibration.fit import half_rate, product_rates, rates_of
 from daypack.calibration.processors import masks_of
 from daypack.calibration.readings import KernelReading
 from daypack.compiler.cost import KernelCost, kernel_seconds
@@ -56,6 +56,10 @@ def test_products_are_told_by_their_schedules_largest_first() -> None:
     found = product_rates(KERNELS, rates_of(KERNELS))
     assert list(found) == ["wide", "heads"]
     assert found["heads"] < found["wide"] < PRODUCTS
+
+
+def test_products_of_another_program_are_told_beside_their_bytes() -> None:
+    assert half_rate(KERNELS[:2], rates_of(KERNELS)) == pytest.approx(PRODUCTS, rel=0.01)
 
 
 def test_without_long_rows_there_is_no_such_rate() -> None:
