@@ -34,6 +34,7 @@ from daypack.runtime.cpu_features import FEATURES
 from daypack.runtime.data_file import write_data
 from daypack.runtime.plan_file import StateTensor
 from daypack.runtime.plan_format import write_plan
+from tests.runtime.test_engine_suspend import in_memory
 from tests.runtime.test_engine_tree import list_blocks
 
 USAGE = (
@@ -796,6 +797,13 @@ def closed_pipe(make: Any, example: Any) -> Any:
 @reaches(6, "stopped by a signal before the first step")
 def stop_in_setup(make: Any, example: Any) -> Any:
     return search(make(variant="faulty"), "stop_requested")
+
+
+@reaches(
+    6, "stopped by a signal; the next run goes on within the unfinished step, the state on disk is of step 0"
+)
+def stop_behind_a_kept_place(make: Any, example: Any) -> Any:
+    return search(make(variant="faulty", **in_memory(example)), "stop_requested", "--fresh")
 
 
 @reaches(6, "stopped by a signal; the unfinished step is dropped, the state on disk is of step 0")
