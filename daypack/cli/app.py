@@ -211,9 +211,12 @@ def run(
                 printing.print_json(printing.step_record(event))
         else:
             with progress.steps(steps) as bar:
+                count = 0
                 for count, event in enumerate(events, start=1):
                     bar.move(count)
                     bar.print(printing.step_line(event))
+            if count == 0:
+                bar.print("all steps of the spec are done; --steps takes more, --fresh begins again")
     except KeyboardInterrupt as error:
         raise Stopped("interrupted; run the same command to go on from the last saved state") from error
 

@@ -158,6 +158,13 @@ def _sharded_tensors(directory: Path, index: Path) -> list[StoredTensor]:
         if name not in headers[shard]:
             raise SpecError(f"{directory / shard}: no tensor `{name}`, although {INDEX_FILE} says it is here")
         tensors.append(headers[shard][name])
+    unnamed = [
+        f"{name} of {shard}" for shard, header in headers.items() for name in header if name not in shards
+    ]
+    if unnamed:
+        raise SpecError(
+            f"{directory}: {count(unnamed, 'tensor')} that {INDEX_FILE} does not name: {listed(unnamed)}"
+        )
     return tensors
 
 
@@ -188,8 +195,18 @@ def _opened(path: Path) -> Any:
 
 
 def read_json(path: Path) -> object:
+    """A JSON file whose objects have each key once."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in found if keys.count(key) > 1)
+            raise SpecError(f"{path}: the key {twice!r} stands twice in one object; keep one")
+        return found
+
     try:
-        return cast("object", json.loads(path.read_text("utf-8")))
+        return cast("object", json.loads(path.read_text("utf-8"), object_pairs_hook=once))
     except (ValueError, OSError) as error:
         raise SpecError(f"{path}: not readable as JSON ({error})") from error
 

@@ -42,7 +42,7 @@ _OPTIMIZER_KEYS: dict[str, dict[str, Any]] = {
     "lion": {"betas": (0.9, 0.99)},
 }
 # The keys of `method = "lora"`, with their defaults; without targets, the model family's own.
-_LORA_KEYS: dict[str, Any] = {"rank": 8, "alpha": 16.0, "lora_dropout": 0.0, "targets": None}
+_LORA_KEYS: dict[str, Any] = {"rank": 8, "alpha": 8.0, "lora_dropout": 0.0, "targets": None}
 
 
 def _size(value: object) -> object:

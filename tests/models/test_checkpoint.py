@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,13 @@ def test_bad_index(sharded: Path, parameters: dict[str, ParameterSpec]) -> None:
     assert message(good | {moved: 3}) == "model.safetensors.index.json: shard 3 is not a plain file name"
     assert message([]) == "model.safetensors.index.json: `weight_map`: expected a JSON object, found list"
     del good[moved]
-    assert message(good) == f"DIR: 1 tensor missing: {moved}"
+    assert message(good) == (
+        f"DIR: 1 tensor that model.safetensors.index.json does not name: {moved} of {first}"
+    )
+    index.write_text('{"weight_map": {"a": "x", "a": "y"}}')
+    assert refusal(sharded, parameters) == (
+        "model.safetensors.index.json: the key 'a' stands twice in one object; keep one"
+    )
 
 
 def test_writing_refuses_a_directory_with_files_and_leaves_nothing_half_written(
@@ -253,3 +260,18 @@ def test_writing_refuses_a_directory_with_files_and_leaves_nothing_half_written(
     with pytest.raises(SpecError, match="cannot read"):
         write_checkpoint(directory.with_name("new"), tiny_config, Failing({LN: source._parameters[LN]}, 0))
     assert [path.name for path in directory.parent.iterdir()] == ["model"]
+
+
+def test_writing_touches_nothing_beside(
+    tmp_path: Path, tiny_config: dict[str, Any], source: RandomSource
+) -> None:
+    own = tmp_path / "new.partial" / "mine"
+    own.parent.mkdir()
+    own.write_text("kept")
+    write_checkpoint(tmp_path / "new", tiny_config, source)
+    assert own.read_text() == "kept"
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o777 & ~mask
+    with pytest.raises(SpecError, match="mine/x: cannot be made here"):
+        write_checkpoint(own / "x", tiny_config, source)

@@ -8,6 +8,7 @@ import pytest
 from daypack.errors import SpecError
 from daypack.models import gpt2
 from daypack.models.lora import LoraConfig, adapt, divide
+from daypack.models.registry import by_model_type
 from daypack.models.sources import RandomSource
 from daypack.models.structure import Structure, structure_of
 
@@ -35,6 +36,17 @@ def test_default_target_and_published_names_and_shapes() -> None:
     }
     assert not trainable.keys() & frozen.keys()
     assert frozen["transformer.h.1.attn.c_attn.weight"].shape == (12, 36)
+
+
+def test_defaults_are_those_of_peft() -> None:
+    constants = pytest.importorskip("peft.utils.constants")
+    peft = pytest.importorskip("peft")
+    ours, theirs = LoraConfig(("c_attn",)), peft.LoraConfig()
+    assert (ours.rank, ours.alpha, ours.dropout) == (theirs.r, theirs.lora_alpha, theirs.lora_dropout)
+    targets = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    for model_type in ("gpt2", "gemma3_text", "llama", "qwen2", "qwen3"):
+        family = by_model_type(model_type, "test")
+        assert list(family.default_targets) == targets[model_type], model_type
 
 
 def test_a_short_target_matches_every_path_that_ends_in_it() -> None:

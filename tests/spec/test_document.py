@@ -15,7 +15,7 @@ from daypack.spec.errors import keys_of
 KEYS = {key: field for key, field in keys_of(TrainSpec).items() if "." in key}
 BY_OTHER_KEY = {
     "train.rank": "8",
-    "train.alpha": "16.0",
+    "train.alpha": "8.0",
     "train.lora_dropout": "0.0",
     "train.targets": "none",
     "train.frozen_dtype": '"checkpoint"',

@@ -42,7 +42,7 @@ def test_the_least_that_a_spec_says() -> None:
     assert spec.budget.memory_bytes is None
     assert spec.data is None
     train = spec.train
-    assert (train.rank, train.alpha, train.lora_dropout, train.targets) == (8, 16.0, 0.0, None)
+    assert (train.rank, train.alpha, train.lora_dropout, train.targets) == (8, 8.0, 0.0, None)
     assert (train.optimizer, train.betas, train.eps, train.momentum) == ("adamw", (0.9, 0.999), 1e-8, None)
     assert (train.schedule, train.warmup, train.max_grad_norm, train.save_steps) == ("constant", 0, 1.0, None)
     assert (train.window, train.micro_batch, train.dropout, train.weight_decay) == (None, None, None, 0.0)
