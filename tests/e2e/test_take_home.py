@@ -113,7 +113,7 @@ def our_logits(base: Path, name: str, arrays: dict[str, np.ndarray], ids: np.nda
     family = by_name(name, "test")
     config = family.parse_config(ConfigReader(json.loads((base / "config.json").read_text()), "test"))
     method = METHODS[name]
-    lora = LoraConfig(tuple(method["targets"]), method["rank"], method.get("alpha", 16.0))
+    lora = LoraConfig(tuple(method["targets"]), method["rank"], method.get("alpha", 8.0))
 
     def build() -> Any:
         model = family.build(config)

@@ -68,7 +68,7 @@ def test_a_random_model_with_adapters(tiny_config: dict[str, Any]) -> None:
     loss_sum, weight, mutable = run(task)
     assert loss_sum.shape == () and weight == 32 and mutable == {}
     assert float(loss_sum) / 32 == pytest.approx(np.log(37), rel=0.02)
-    assert task.description["adapter"] == {"targets": ("c_attn",), "rank": 2, "alpha": 16.0, "dropout": 0.0}
+    assert task.description["adapter"] == {"targets": ("c_attn",), "rank": 2, "alpha": 8.0, "dropout": 0.0}
     assert task.description["trainable_parameters"] == 2 * 2 * (12 + 36)
 
 
