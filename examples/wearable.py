@@ -100,7 +100,7 @@ def general_spec(size: Size, text: Path, tokenizer: Path) -> TrainSpec:
 
 def personal_spec(size: Size, days: Path, base: Path) -> TrainSpec:
     """LoRA on top; only the answers are learnt."""
-    method = {"method": "lora", "rank": 8, "targets": ["c_attn", "c_proj", "c_fc"]}
+    method = {"method": "lora", "rank": 8, "alpha": 16, "targets": ["c_attn", "c_proj", "c_fc"]}
     return spec(
         {"checkpoint": str(base)},
         {**method, "learning_rate": 1e-2, "max_steps": size.personal_steps},
