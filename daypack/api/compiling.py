@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,7 +41,8 @@ class Predicted:
 @dataclass(frozen=True, slots=True)
 class CompileResult:
     """A finished bundle. `plans`: the figures of each plan in it, as bundle.json has them; a run begins with
-    the first, whose figures the others are.
+    the first, whose figures the others are. `refused`: by name, `engine_tokenizer` or `chat_template`, why
+    the engine does not have what stands beside the spec's tokenizer; bundle.json says it too.
     """
 
     bundle: Path
@@ -50,6 +51,7 @@ class CompileResult:
     shards: int
     compile_seconds: float
     plans: tuple[Mapping[str, Any], ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def compile_spec(
@@ -87,8 +89,12 @@ def compile_spec(
     room_bytes = policy_room(spec, profile)  # first, since it says at once what a profile lacks
     task = build_task(spec)
     examples = task.examples() if spec.declares_data else None  # quick, so first
+    if spec.data is not None and isinstance(spec.data.tokenizer, Path) and not spec.data.tokenizer.is_file():
+        raise SpecError(f"data.tokenizer: {spec.data.tokenizer}: no such file")
     tables, no_tables = _engine_tokenizer(task)
     chat, no_chat = (None, None) if task.tokenizer is None else chat_for_bundle(task.tokenizer)
+    reasons = {"engine_tokenizer": no_tables, "chat_template": no_chat}
+    refused = {name: reason for name, reason in reasons.items() if reason is not None}
 
     def fill(folder: Path, emission: Emission) -> None:
         _fill_from_task(folder, emission.plan, task, examples, spec, tables, chat)
@@ -109,13 +115,12 @@ def compile_spec(
         description={
             "spec": to_toml(spec),
             "model": dict(task.description),
-            **({"engine_tokenizer": no_tables} if no_tables else {}),
-            **({"chat_template": no_chat} if no_chat else {}),
+            **refused,
         },
         fill=fill,
         on_stage=on_stage,
     )
-    return compile_result(compiled)
+    return replace(compile_result(compiled), refused=refused)
 
 
 def _require_arithmetic(spec: TrainSpec, profile: Profile) -> None:
@@ -257,7 +262,7 @@ def _fill_from_task(
 
     if examples is not None:
         write_examples(folder / "data.bin", plan, examples, spec)
-    if task.tokenizer is not None:
+    if task.tokenizer is not None and task.tokenizer.is_file():
         (folder / "tokenizer.json").write_bytes(Path(task.tokenizer).read_bytes())
     if chat is not None:
         (folder / CHAT_FILE).write_text(chat.to_json(), "utf-8")
@@ -274,7 +279,7 @@ def _corpus_bytes(spec: TrainSpec, chat: ChatFormat | None) -> bytes:
 
     tokenizers: dict[object, int] = {None: corpus_file.NO_TOKENIZER, "bytes": corpus_file.BYTES}
     return corpus_file.corpus_bytes(
-        kind="" if spec.data is None else spec.data.kind,
+        kind="" if spec.data is None else spec.data.kind or "",
         tokenizer=tokenizers.get(spec.tokenizer, corpus_file.TABLES),
         packing=spec.data is not None and spec.data.packing,
         seed=spec.shuffle_seed,

@@ -58,10 +58,11 @@ def evaluate_bundle(
 ) -> Evaluated:
     """Evaluate a file with a bundle's engine; nothing is written to the bundle or its state.
 
-    `data` is of any kind that training takes; `kind` says which, else its suffix (.csv, .jsonl, .npy,
-    .txt), else the bundle's spec. The state is that in `state`, else the latest beside the bundle, else or
-    with `before` the one before training. `options` says what of a question's option is asked for: "letters"
-    or "texts". `public_key` as in `run_bundle`.
+    `data` is a file of this machine, of any kind that training takes; `kind` says which, else its suffix
+    (.csv, .jsonl, .ndjson, .npy, .txt), else the bundle's spec, else it is text. The state is that in
+    `state`, else the latest beside the bundle, else or with `before` the one before training. `options` says
+    what of a question's option is asked for: "letters" or "texts"; else letters where CSV was learnt, or
+    where the spec does not say what is. `public_key` as in `run_bundle`.
 
     Raises:
         SpecError: the bundle carries no evaluation (the message says why), the file cannot be used or has no
@@ -71,7 +72,9 @@ def evaluate_bundle(
     """
     import tempfile
 
+    from daypack.api.given_data import ON_DEVICE
     from daypack.models.evaluation import Options
+    from daypack.models.task import learnt_kind
     from daypack.runtime.bundle import read_bundle
     from daypack.runtime.data_file import write_data
     from daypack.runtime.engine_process import EngineArguments
@@ -79,6 +82,10 @@ def evaluate_bundle(
     from daypack.runtime.signature import read_public_key, require_signature
     from daypack.runtime.state_file import NAME
 
+    if str(data).startswith(ON_DEVICE):
+        raise SpecError(
+            f"--data: {data} is a file of a phone; evaluation takes files of this machine: copy it here"
+        )
     signer = None if public_key is None else read_public_key(public_key)
     if signer is not None:
         require_signature(bundle, signer)
@@ -91,8 +98,8 @@ def evaluate_bundle(
     if state is not None and not (state / NAME).exists():
         raise BundleError(f"{state / NAME}: expected a saved state, found none; run with this --state")
     read_as = _kind_to_evaluate(data, kind, spec)
-    learnt = spec.data.kind if spec.data is not None else "text"
-    asked = Options(options or ("letters" if learnt == "csv" else "texts"))
+    learnt = learnt_kind(spec)
+    asked = Options(options or ("letters" if (learnt.value if learnt else read_as) == "csv" else "texts"))
     rows = _rows_to_evaluate(bundle, data, read_as, asked, spec, found.evaluation)
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
         prepared = Path(folder) / "data.bin"
@@ -145,9 +152,9 @@ def _kind_to_evaluate(data: Path, kind: str | None, spec: TrainSpec) -> str:
     if kind is not None:
         return kind
     by_suffix = kind_of(data)
-    if by_suffix is not Kind.TEXT or data.suffix == ".txt" or spec.data is None:
+    if by_suffix is not Kind.TEXT or data.suffix.lower() == ".txt" or spec.data is None:
         return by_suffix.value
-    return spec.data.kind
+    return spec.data.kind or by_suffix.value
 
 
 def _rows_to_evaluate(

@@ -37,7 +37,7 @@ def _engine_reads(bundle: Path, data: Path) -> bool:
     from daypack.runtime import corpus_file, tokenizer_file
 
     tabled = (bundle / tokenizer_file.NAME).is_file() or not (bundle / "tokenizer.json").exists()
-    return data.suffix != ".npy" and (bundle / corpus_file.NAME).is_file() and tabled
+    return data.suffix.lower() != ".npy" and (bundle / corpus_file.NAME).is_file() and tabled
 
 
 def data_for_engine(bundle: Path, data: Path, folder: Path) -> Path:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from daypack.api import Evaluated
 
 
+OF_QUESTIONS = ("options", "questions", "accuracy", "accuracy_by_length")
+
+
 class Kind(StrEnum):
     """How a file is read; as `data.kind` of a spec."""
 
@@ -72,7 +75,12 @@ def evaluate(
         public_key=public_key,
     )
     record = evaluation_record(found)
-    printing.print_json(record) if as_json else printing.print_tree(record)
+    if as_json:
+        printing.print_json(record)
+    else:  # of a text nothing is said of questions
+        printing.print_tree(
+            {key: value for key, value in record.items() if value is not None or key not in OF_QUESTIONS}
+        )
 
 
 def evaluation_record(found: Evaluated) -> dict[str, Any]:

@@ -29,6 +29,10 @@ PREDICTED = (
     "source",
 )
 PIPE_COLUMNS = 240
+LOST = {
+    "engine_tokenizer": "the engine cannot tokenize by itself",
+    "chat_template": "the bundle takes no `messages`",
+}
 PLAN_COLUMNS = ("plan", "order", "budget", "peak", "time", "energy", "power by shard", "read", "written")
 STEP = ("step", "loss", "seconds", "tokens", "peak_rss_bytes", "read_bytes", "written_bytes", "source")
 
@@ -55,6 +59,7 @@ def compile_record(result: CompileResult) -> dict[str, Any]:
         "shards": result.shards,
         "compile_seconds": result.compile_seconds,
         "plans": [dict(plan) for plan in result.plans],
+        "refused": dict(result.refused),
     }
 
 
@@ -76,6 +81,8 @@ def print_compiled(result: CompileResult) -> None:
     print(f"  flash write  {format_size(predicted.flash_written_bytes)}")
     if len(result.plans) > 1:
         _print_table(PLAN_COLUMNS, [_plan_row(plan) for plan in result.plans])
+    for name, reason in result.refused.items():
+        print(f"warning: {LOST[name]}: {reason}", file=sys.stderr)
 
 
 def _plan_row(plan: Mapping[str, Any]) -> tuple[str, ...]:

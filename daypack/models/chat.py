@@ -71,11 +71,23 @@ def load_chat(tokenizer: Tokenizer | None, where: str) -> ChatFormat:
 
     template = find_template(tokenizer.path.parent)
     if template is None:
+        if reason := _refused_in(tokenizer.path.parent / "bundle.json"):
+            raise SpecError(f"{where}: `messages` need a chat template, and this bundle has none: {reason}")
         raise SpecError(
             f"{where}: `messages` need a chat template, and {tokenizer.path.parent} has none in "
             "tokenizer_config.json or chat_template.jinja; use `prompt` and `completion`"
         )
     return compile_template(template)
+
+
+def _refused_in(path: Path) -> str | None:
+    """Why the bundle that the tokenizer is in has no chat format; None if it is in none."""
+    try:
+        description: object = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    told = cast("dict[str, Any]", description).get("chat_template") if isinstance(description, dict) else None
+    return told if isinstance(told, str) else None
 
 
 def _from_json(path: Path) -> ChatFormat:

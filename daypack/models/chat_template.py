@@ -30,18 +30,25 @@ class Template:
 
 
 def find_template(folder: Path) -> Template | None:
-    """The template of chat_template.jinja or else of tokenizer_config.json; None if there is none."""
+    """The template of chat_template.jinja or else of tokenizer_config.json; None if there is none.
+
+    Raises:
+        SpecError: one of the two cannot be read, is not UTF-8, or the latter no JSON object.
+    """
     path = folder / "tokenizer_config.json"
     fields: dict[str, Any] = {}
     if path.is_file():
         try:
             fields = dict(json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise SpecError(f"{path}: not a JSON object ({error})") from error
     tokens = {name: _token(fields.get(name)) for name in _TOKENS}
     alone = folder / "chat_template.jinja"
     if alone.is_file():
-        return Template(alone.read_text("utf-8"), tokens, str(alone))
+        try:
+            return Template(alone.read_text("utf-8"), tokens, str(alone))
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{alone}: not a template in UTF-8 ({error})") from error
     source = fields.get("chat_template")
     if isinstance(source, list):  # several by name
         named = [

@@ -32,13 +32,13 @@ class Kind(Enum):
     """A one-dimensional .npy array of token ids (one document), or JSONL with `ids`, or `ids` and `mask`."""
 
 
-_KIND_OF_SUFFIX = {".jsonl": Kind.JSONL, ".csv": Kind.CSV, ".npy": Kind.IDS}
+_KIND_OF_SUFFIX = {".jsonl": Kind.JSONL, ".ndjson": Kind.JSONL, ".csv": Kind.CSV, ".npy": Kind.IDS}
 PYDOC = "pydoc"
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind that a file's suffix tells, for a file named without one: text for any other."""
-    return _KIND_OF_SUFFIX.get(path.suffix, Kind.TEXT)
+    """The kind that a file's suffix tells in any case, for a file named without one: text for any other."""
+    return _KIND_OF_SUFFIX.get(path.suffix.lower(), Kind.TEXT)
 
 
 def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabulary: int) -> list[Document]:
@@ -56,7 +56,7 @@ def read_documents(path: Path, kind: Kind, tokenizer: Tokenizer | None, vocabula
         documents = [encoder.of_text(decoded(path.read_bytes()), str(path))]
     elif kind is Kind.CSV:
         documents = list(read_multiple_choice(path, encoder))
-    elif kind is Kind.IDS and path.suffix == ".npy":
+    elif kind is Kind.IDS and path.suffix.lower() == ".npy":
         documents = [encoder.of_ids(_read_npy(path), str(path))]
     else:
         documents = list(read_json_lines(path, encoder, only_ids=kind is Kind.IDS))

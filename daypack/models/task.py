@@ -151,14 +151,23 @@ def base_model(spec: TrainSpec) -> BaseModel:
 
 
 def corpus(spec: TrainSpec, path: Path | None = None) -> Corpus:
-    """The data that the spec declares, or another file, under the spec's kind and tokenizer; without a
-    section the file's suffix tells the kind.
+    """The data that the spec declares, or another file, under the spec's kind and tokenizer; without a kind
+    the file's suffix tells it.
     """
     data = spec.data if spec.data is not None else DataSection.model_validate({})
     if path is None and data.path is None and data.builtin is None:
         raise SpecError('the spec declares no data; set data.path or data.builtin = "pydoc", or name a file')
-    kind = kind_of(path) if spec.data is None and path is not None else Kind(data.kind)
-    return Corpus(path or data.path, kind, data.builtin or "", spec.tokenizer, data.packing)
+    file = path or data.path
+    kind = Kind(data.kind) if data.kind else Kind.TEXT if file is None else kind_of(file)
+    tokenizer = None if kind is Kind.IDS else spec.tokenizer
+    return Corpus(file, kind, data.builtin or "", tokenizer, data.packing)
+
+
+def learnt_kind(spec: TrainSpec) -> Kind | None:
+    """The kind of what the spec learns from; None where it says neither a kind nor a source."""
+    if spec.data is not None and spec.data.kind:
+        return Kind(spec.data.kind)
+    return corpus(spec).kind if spec.declares_data else None
 
 
 def _model(model: ModelSection, train: TrainSection) -> tuple[Family, ModelConfig]:

@@ -341,8 +341,8 @@ class DataSection(Section):
 
     path: FilePath | None = Field(None, description="a path to a file")
     builtin: Literal["pydoc"] | None = Field(None, description='"pydoc", the text that every CPython carries')
-    kind: Literal["text", "jsonl", "csv", "ids"] = Field(
-        "text", description='"text", "jsonl", "csv" or "ids"'
+    kind: Literal["text", "jsonl", "csv", "ids"] | None = Field(
+        None, description='"text", "jsonl", "csv" or "ids"'
     )
     tokenizer: Annotated[Literal["bytes"] | Path, BeforeValidator(_tokenizer)] | None = Field(
         None, description='"bytes" or a path to a tokenizer.json'
@@ -355,7 +355,7 @@ class DataSection(Section):
     def _one_source(self) -> DataSection:
         if self.path is not None and self.builtin is not None:
             raise self.refuse("builtin", "conflicts with data.path; remove one of the two")
-        if self.builtin is not None and self.kind != "text":
+        if self.builtin is not None and self.kind not in (None, "text"):
             raise self.refuse("kind", f'got "{self.kind}", and data.builtin = "{self.builtin}" is text')
         if self.seed is not None and not self.shuffle:
             raise self.refuse("seed", "is of the order, and data.shuffle is false; remove one of the two")

@@ -34,6 +34,7 @@ class CompileResult:
     shards: int = 12
     compile_seconds: float = 41.25
     plans: tuple[dict[str, Any], ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class FakeApi:
     perplexity: float = 7.5
     inspected: dict[str, Any] = field(default_factory=dict)
     plans: tuple[dict[str, Any], ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
     def compile_spec(
         self,
@@ -104,7 +106,7 @@ class FakeApi:
         for stage, fraction in (("trace", 0.0), ("kernels", 0.5), ("kernels", 0.75), ("emit", 0.9)):
             on_stage(stage, fraction)
         self._maybe_fail()
-        return CompileResult(out, plans=self.plans)
+        return CompileResult(out, plans=self.plans, refused=self.refused)
 
     def dump_problem(self, spec: Any, file: Path, **options: Any) -> int:
         self.calls.append(("dump", {"spec": spec, "file": file, **options}))

@@ -24,7 +24,18 @@ def test_json_is_one_object_with_the_documented_keys(command, api, spec_file: Pa
         "shards": 12,
         "compile_seconds": 41.25,
         "plans": [],
+        "refused": {},
     }
+
+
+def test_what_the_engine_cannot_have_is_a_warning(command, api, spec_file: Path) -> None:
+    api.refused = {"engine_tokenizer": "it splits by words", "chat_template": "it counts turns"}
+    outcome = command("compile", spec_file, "--out", "b")
+    assert outcome.code == 0 and outcome.err.splitlines()[-2:] == [
+        "warning: the engine cannot tokenize by itself: it splits by words",
+        "warning: the bundle takes no `messages`: it counts turns",
+    ]
+    assert command("compile", spec_file, "--out", "b", "--json").json["refused"] == api.refused
 
 
 def test_people_get_lines_and_a_line_a_stage(command, api, spec_file: Path, tmp_path: Path) -> None:

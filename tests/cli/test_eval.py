@@ -24,6 +24,7 @@ def test_arguments_arrive_and_the_result_is_told(command, api) -> None:
     outcome = command("eval", "b", "--data", "d.txt")
     assert (outcome.code, api.calls[0]) == (0, ("eval", GIVEN))
     assert "perplexity = 7.5" in outcome.out.splitlines()
+    assert "accuracy" not in outcome.out
     words = ("--before", "--kind", "jsonl", "--options", "letters", "--via", "emulated", "--threads", "2")
     outcome = command("eval", "b", "--data", "d.txt", *words, "--state", "s", "--public-key", "k", "--json")
     assert outcome.json == {"data": "d.txt", "perplexity": 7.5, "step": 3, "accuracy": None}

@@ -143,7 +143,7 @@ def test_questions_are_answered_as_jax_answers_them(
     assert (ours.questions, ours.options, ours.kind) == (12, options.value, "csv")
     assert (ours.accuracy, ours.accuracy_by_length) == (right.mean(), right_by_length.mean())
     assert ours.loss == pytest.approx(-log_likelihood[:, 0].sum() / labels[:, 0].sum(), rel=CLOSE)
-    assert api.evaluate_bundle(bundle, data=questions).options == "texts"
+    assert api.evaluate_bundle(bundle, data=questions).options == "letters"  # the spec learns from any kind
 
 
 def test_a_budget_holds_for_the_evaluation_and_changes_no_bit(
@@ -186,6 +186,14 @@ def refusal(bundle: Path, folder: Path, **options: Any) -> str:
         api.evaluate_bundle(bundle, data=folder / "notes.txt", **options)
     assert caught.value.code == 2
     return caught.value.message
+
+
+def test_a_file_of_a_phone_is_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        api.evaluate_bundle(Path("b"), data=Path("device:/x.txt"))
+    assert caught.value.message == (
+        "--data: device:/x.txt is a file of a phone; evaluation takes files of this machine: copy it here"
+    )
 
 
 def test_bundles_without_an_evaluation(compiled: Callable[..., Path], tmp_path: Path) -> None:

@@ -83,3 +83,10 @@ def test_the_engine_of_a_compiled_spec_tokenizes(tmp_path: Path) -> None:
     for (data, via), message in wrong.items():
         with pytest.raises(SpecError, match=message):
             list(api.run_bundle(bundle, data=Path(data), via=via, steps=1))
+
+
+def test_a_tokenizer_that_is_not_there_is_said_before_anything_is_compiled(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        api.compile_spec(parse_spec(SPEC, base=tmp_path, where="s"), out=tmp_path / "a.bundle")
+    assert caught.value.message == f"data.tokenizer: {tmp_path / 'tokenizer.json'}: no such file"
+    assert not list(tmp_path.iterdir())

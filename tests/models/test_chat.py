@@ -133,6 +133,32 @@ def test_a_tokenizer_config_that_is_none(tmp_path: Path) -> None:
     assert refusal(lambda: find_template(tmp_path)).startswith(f"{path}: not a JSON object (")
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
+def test_files_that_cannot_be_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"{{ caf\xe9 }}")
+    found = refusal(lambda: find_template(tmp_path))
+    assert found.startswith(f"{path}: not a ") and "can't decode byte 0xe9" in found
+    assert chat_for_bundle(tmp_path / "tokenizer.json") == (None, found)
+
+    def refuse(*_: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert "Permission denied" in refusal(lambda: find_template(tmp_path))
+
+
+def test_a_bundle_says_why_it_has_no_chat(tmp_path: Path, trained: bytes) -> None:
+    _, tokenizer = written(tmp_path, trained)
+    assert "has none in tokenizer_config.json" in refusal(lambda: load_chat(tokenizer, "x"))
+    (tmp_path / "bundle.json").write_text(json.dumps({"chat_template": "it counts turns"}))
+    assert refusal(lambda: load_chat(tokenizer, "x: line 1")) == (
+        "x: line 1: `messages` need a chat template, and this bundle has none: it counts turns"
+    )
+    (tmp_path / "bundle.json").write_text("[]")
+    assert "has none in tokenizer_config.json" in refusal(lambda: load_chat(tokenizer, "x"))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return train("qwen", 400, tmp_path_factory.mktemp("qwen") / "tokenizer.json").read_bytes()

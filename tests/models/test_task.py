@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from daypack.api.compiling import _corpus_bytes
 from daypack.errors import SpecError
 from daypack.models.sources import RandomSource
-from daypack.models.task import InputBound, Task, base_model, build_task, corpus
+from daypack.models.task import InputBound, Task, base_model, build_task, corpus, learnt_kind
 from daypack.models.write_checkpoint import write_checkpoint
-from daypack.spec import TrainSpec, check_spec
+from daypack.runtime import corpus_file
+from daypack.spec import TrainSpec, check_spec, parse_spec, to_toml
 
 WTE = "transformer.wte.weight"
 ADAPTER = "base_model.model.transformer.h.{}.attn.c_attn.lora_{}.weight"
@@ -178,3 +180,39 @@ def test_an_empty_checkpoint_lists_what_is_missing(tmp_path: Path, tiny_config: 
         SpecError, match=r"28 tensors missing: transformer.h.0.attn.c_attn.bias, .* and 20 more"
     ):
         build_task(spec(base=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "kind", "learnt"),
+    [
+        ({"packing": True}, "a.jsonl", "jsonl", None),
+        ({"packing": True}, "a.NDJSON", "jsonl", None),
+        ({"packing": True}, "a.csv", "csv", None),
+        ({"packing": True}, "a.npy", "ids", None),
+        ({"packing": True}, "a.md", "text", None),
+        (None, "a.jsonl", "jsonl", None),
+        ({"kind": "text"}, "a.jsonl", "text", "text"),
+        ({"path": "a.csv"}, None, "csv", "csv"),
+        ({"path": "a.csv"}, "b.jsonl", "jsonl", "csv"),
+        ({"path": "a.csv", "kind": "text"}, None, "text", "text"),
+        ({"builtin": "pydoc"}, None, "text", "text"),
+        ({"builtin": "pydoc"}, "a.jsonl", "jsonl", "text"),
+    ],
+)
+def test_without_a_kind_the_suffix_tells(
+    data: dict[str, Any] | None,
+    given: str | None,
+    kind: str,
+    learnt: str | None,
+    tiny_config: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    declared = spec(tiny_config, base=tmp_path, data=data)
+    found = corpus(declared, None if given is None else Path(given))
+    assert (found.kind.value, found.tokenizer) == (kind, None if kind == "ids" else "bytes")
+    told = learnt_kind(declared)
+    assert (told and told.value) == learnt
+    assert parse_spec(to_toml(declared)) == declared
+    # corpus.bin: the engine goes by the suffix too, where the spec says no kind.
+    header = np.frombuffer(_corpus_bytes(declared, None), corpus_file.HEADER, 1)[0]
+    assert corpus_file.KINDS[header["kind"]] == ((data or {}).get("kind") or "")

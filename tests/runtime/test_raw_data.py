@@ -24,7 +24,7 @@ from tokenizing.compare import FLAGS, TRAPS, compile_tables
 from daypack.errors import SpecError
 from daypack.models.chat import CHAT_FILE, ChatFormat
 from daypack.models.data import Corpus, load_examples
-from daypack.models.documents import Kind
+from daypack.models.documents import Kind, kind_of
 from daypack.models.tokenizer import FileTokenizer
 from daypack.runtime import corpus_file
 from daypack.runtime.build import ARCH_OF_TRIPLE, NATIVE
@@ -522,7 +522,16 @@ def test_a_corpus_that_is_wrong_is_refused(
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("a.jsonl", "jsonl"), ("a.csv", "csv"), ("a.b.txt", "text"), (".jsonl", "text"), ("jsonl", "text")],
+    [
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson", "jsonl"),
+        ("a.JsonL", "jsonl"),
+        ("a.csv", "csv"),
+        ("a.CSV", "csv"),
+        ("a.b.txt", "text"),
+        (".jsonl", "text"),
+        ("jsonl", "text"),
+    ],
 )
 def test_a_file_s_suffix_tells_its_kind(name: str, kind: str, program: Path, tmp_path: Path) -> None:
     content = {"jsonl": '{"text": "notes of a day"}', "csv": "q,1,2,3,4,A\n" * 2, "text": '{"text": 3}'}[kind]
@@ -532,6 +541,7 @@ def test_a_file_s_suffix_tells_its_kind(name: str, kind: str, program: Path, tmp
     words = [str(program), "corpus", "-", str(file), "out", "256", "4096"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert kind_of(file) is Kind(kind)
 
 
 def test_every_refusal_of_the_readers_is_tried() -> None:

@@ -101,15 +101,24 @@ daypack_code daypack_encode_piece(daypack_encoder *encoder, daypack_piece *piece
   }
 }
 
+/* In any case of the letters of ASCII; something stands before the suffix. */
 static bool ends_with(const char *name, const char *suffix) {
   size_t length = strlen(name);
-  return length > strlen(suffix) && strcmp(name + length - strlen(suffix), suffix) == 0;
+  size_t left = strlen(suffix);
+  if (length <= left) return false;
+  for (name += length - left; left > 0; left--, name++, suffix++) {
+    char letter = *name;
+    if (letter >= 'A' && letter <= 'Z') letter = (char)(letter - 'A' + 'a');
+    if (letter != *suffix) return false;
+  }
+  return true;
 }
 
 uint32_t daypack_kind_of_name(const char *path) {
   const char *slash = strrchr(path, '/');
   const char *name = slash == NULL ? path : slash + 1;
-  return ends_with(name, ".jsonl") ? DAYPACK_JSONL : ends_with(name, ".csv") ? DAYPACK_CSV : DAYPACK_TEXT;
+  if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")) return DAYPACK_JSONL;
+  return ends_with(name, ".csv") ? DAYPACK_CSV : DAYPACK_TEXT;
 }
 
 static daypack_code encode_text(daypack_encoder *encoder) {
