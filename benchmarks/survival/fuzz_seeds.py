@@ -120,10 +120,12 @@ def raw_files() -> Iterator[bytes]:
         ("text", "a b " * 20),
     ]
     files += [("ids", json.dumps({"ids": list(range(40))}))]
-    for kind, text in files:
+    by_bytes = [(corpus_file.BYTES, *file) for file in files]
+    by_tables = [(corpus_file.TABLES, *file) for file in (files[0], files[-2])]
+    for tokenizer, kind, text in by_bytes + by_tables:
         corpus = corpus_file.corpus_bytes(
             kind=kind,
-            tokenizer=corpus_file.BYTES,
+            tokenizer=tokenizer,
             packing=kind != "text",
             seed=1,
             sequence=16,
@@ -131,6 +133,12 @@ def raw_files() -> Iterator[bytes]:
             trimmed=("user",),
         )
         yield struct.pack("<H", len(corpus)) + corpus + text.encode()
+
+
+def small_tokenizer() -> bytes:
+    """Tables of a few hundred tokens."""
+    with tempfile.TemporaryDirectory() as folder:
+        return compile_tables(train("gpt2", 300, Path(folder) / "tokenizer.json")).read_bytes()
 
 
 def fixture() -> str:
@@ -145,6 +153,7 @@ def fixture() -> str:
         "POLICY": policy("always"),
         "BLOCKS": blocks(),
         "SIGNER": _KEY.public_key().public_bytes_raw(),
+        "TOKENIZER": small_tokenizer(),
     }
     rows: list[str] = []
     for name, data in arrays.items():

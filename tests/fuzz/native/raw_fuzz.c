@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixture.h"
 #include "memory.h"
 #include "raw.h"
 
-enum { MOST_SEQUENCE = 512, VOCABULARY = 256 };
+enum { MOST_SEQUENCE = 512, VOCABULARY = 256, WORKSPACE = 1 << 15 };
 
 typedef struct {
   const uint8_t *text;
@@ -57,8 +58,18 @@ static daypack_code encode(const daypack_corpus *corpus, bytes_of *of, daypack_e
   encoder.beside = &beside;
   encoder.examples = made = &examples;
   encoder.vocabulary = VOCABULARY;
+  static daypack_tokenizer tokenizer;
+  void *workspace = malloc(WORKSPACE);
+  if (corpus->header->tokenizer == DAYPACK_TOKENIZER_FILE) {
+    memset(&tokenizer, 0, sizeof tokenizer);
+    if (daypack_load_tokenizer(&tokenizer, error, TOKENIZER, sizeof TOKENIZER, workspace, WORKSPACE) != DAYPACK_OK)
+      abort();
+    encoder.tokenizer = &tokenizer;
+    encoder.vocabulary = tokenizer.header->vocabulary;
+  }
   uint32_t kind = corpus->header->kind == DAYPACK_BY_NAME ? daypack_kind_of_name("a.jsonl") : corpus->header->kind;
   daypack_code code = daypack_encode(&encoder, kind);
+  free(workspace);
   free(raw.buffer);
   free(beside.buffer);
   free(examples.ids);
