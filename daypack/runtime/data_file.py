@@ -30,7 +30,8 @@ HEADER = np.dtype(
         ("shuffle", "<u4"),
         ("seed", "<u4"),
         ("zero", "<u4"),
-        ("source", "u1", (16,)),
+        ("source", "u1", (12,)),
+        ("examples_crc32", "<u4"),
     ]
 )
 
@@ -108,6 +109,7 @@ def read_data(path: Path, inputs: Sequence[BatchInput], count: int | None = None
     expected_bytes = HEADER.itemsize + examples * record_bytes(shares)
     header = np.frombuffer(_header(shares, arrangement, examples), HEADER)[0].copy()
     header["source"] = found["source"]
+    header["examples_crc32"] = found["examples_crc32"]
     if header.tobytes() != found.tobytes() or data.size != expected_bytes:
         raise BundleError(
             f"{path}: expected a data file of {len(inputs)} inputs in examples of "

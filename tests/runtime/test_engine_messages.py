@@ -981,6 +981,12 @@ def tokens_not_synced(make: Any, example: Any) -> Any:
     return search(case, "reserve", *raw(case))
 
 
+@reaches(6, "{state}: cannot read back the tokens of the data; run again")
+def tokens_not_read_back(make: Any, example: Any) -> Any:
+    case = reader(make, example, variant="faulty")
+    return search(case, "read_at", *raw(case))
+
+
 # ---- evaluating
 
 

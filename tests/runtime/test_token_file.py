@@ -81,8 +81,15 @@ def test_tokens_are_made_once_and_again_when_anything_changes(case: Any, notes: 
     assert not prepared(run_on(case, notes))["reused"]
     case.set_corpus(seed=6)
     assert not prepared(run_on(case, notes))["reused"]
-    tokens(case).write_bytes(tokens(case).read_bytes()[:-64])
+    whole = tokens(case).read_bytes()
+    tokens(case).write_bytes(whole[:-64])
     assert not prepared(run_on(case, notes))["reused"]
+    for place in (HEADER.itemsize - 1, HEADER.itemsize, len(whole) // 2, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        tokens(case).write_bytes(damaged)
+        assert not prepared(run_on(case, notes))["reused"], place
+        assert tokens(case).read_bytes() == whole
     assert prepared(run_on(case, notes))["reused"]
     renamed = notes.rename(notes.with_suffix(".jsonl"))
     assert case.run("--data", str(renamed)).status == 2

@@ -111,15 +111,31 @@ daypack_code daypack_open_tokens(daypack_engine *engine) {
   return code == DAYPACK_OK ? read_header(engine, file_bytes) : code;
 }
 
+bool daypack_examples_crc32(daypack_engine *engine, int file, uint64_t file_bytes, uint32_t *crc32) {
+  uint32_t sum = UINT32_MAX;
+  for (uint64_t offset = sizeof(daypack_data_header); offset < file_bytes;) {
+    uint64_t rest = file_bytes - offset;
+    daypack_range part = {daypack_io_buffer, rest < DAYPACK_IO_BYTES ? rest : DAYPACK_IO_BYTES, offset};
+    offset += part.size_bytes;
+    const uint64_t size_bytes = part.size_bytes;
+    if (daypack_read_range(engine->platform, file, &part, &engine->read_bytes) != 1) return false;
+    sum = daypack_crc32_raw(sum, daypack_io_buffer, size_bytes);
+  }
+  *crc32 = ~sum;
+  return true;
+}
+
 bool daypack_data_is_of(daypack_engine *engine, const uint8_t source[DAYPACK_SOURCE_BYTES]) {
   daypack_data_header header = {0};
   daypack_range rest = {(uint8_t *)&header, sizeof header, 0};
   int file = engine->platform->open_plain(engine->data.path);
   if (file < 0) return false;
   int64_t size = engine->platform->file_bytes(file);
+  uint32_t crc32 = 0;
   bool good = size > 0 && daypack_read_range(engine->platform, file, &rest, &engine->read_bytes) == 1 &&
               check_header(engine, &header, (uint64_t)size) == DAYPACK_OK &&
-              memcmp(header.source, source, DAYPACK_SOURCE_BYTES) == 0;
+              memcmp(header.source, source, DAYPACK_SOURCE_BYTES) == 0 &&
+              daypack_examples_crc32(engine, file, (uint64_t)size, &crc32) && crc32 == header.examples_crc32;
   (void)engine->platform->close(file);
   memset(&engine->error, 0, sizeof engine->error); /* what is not good is made again */
   return good;

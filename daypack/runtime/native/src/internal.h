@@ -99,7 +99,7 @@ typedef struct {
 } daypack_kernel_time;
 
 /* data.bin's own. */
-enum { DAYPACK_DATA_VERSION = 2, DAYPACK_SOURCE_BYTES = 16 };
+enum { DAYPACK_DATA_VERSION = 2, DAYPACK_SOURCE_BYTES = 12 };
 
 typedef struct {
   uint8_t magic[8];
@@ -112,6 +112,7 @@ typedef struct {
   uint32_t seed;
   uint32_t zero;
   uint8_t source[DAYPACK_SOURCE_BYTES]; /* of what the engine made the file; zero where the host made it */
+  uint32_t examples_crc32;              /* the same: of all behind the header */
 } daypack_data_header;
 
 static_assert(sizeof(daypack_data_header) == 64, "data.bin header");
@@ -406,7 +407,9 @@ void daypack_stop_pager(void);
 /* data.c */
 /* data.bin, or the file that --data names; a raw one is only opened. */
 DAYPACK_MUST_CHECK daypack_code daypack_open_data(daypack_engine *engine);
-/* Whether the run's own tokens are there, whole, and of this source. */
+/* The CRC-32 of a data file of this many bytes, but for its header; false when it cannot be read. */
+DAYPACK_MUST_CHECK bool daypack_examples_crc32(daypack_engine *engine, int file, uint64_t file_bytes, uint32_t *crc32);
+/* Whether the run's own tokens are there, whole, undamaged, and of this source. */
 DAYPACK_MUST_CHECK bool daypack_data_is_of(daypack_engine *engine, const uint8_t source[DAYPACK_SOURCE_BYTES]);
 DAYPACK_MUST_CHECK daypack_code daypack_open_tokens(daypack_engine *engine);
 /* The examples of a batch instruction into the arena; `step` is the clock before the step. */

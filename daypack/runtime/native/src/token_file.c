@@ -214,9 +214,13 @@ static daypack_code load_tables(job *of, int file) {
 
 static daypack_code encode_all(job *of, uint32_t kind) {
   daypack_code code = daypack_encode(&of->encoder, kind);
+  if (code != DAYPACK_OK) return code;
+  uint64_t file_bytes = sizeof of->header + of->examples.examples * of->header.example_bytes;
   of->header.example_count = of->examples.examples;
-  if (code == DAYPACK_OK) code = put(of, &of->header, sizeof of->header, 0);
-  return code;
+  if (!daypack_examples_crc32(of->engine, of->file, file_bytes, &of->header.examples_crc32))
+    return daypack_fail(&of->engine->error, DAYPACK_STOPPED,
+                        "%s: cannot read back the tokens of the data; run again", of->engine->state_directory_path);
+  return put(of, &of->header, sizeof of->header, 0);
 }
 
 static daypack_code make_tokens(job *of, uint32_t kind) {
