@@ -837,6 +837,17 @@ def loss_is_infinite(make: Any, example: Any) -> Any:
     return case.run()
 
 
+@reaches(
+    2,
+    "step 1: no label in its examples; give each step one or more; the state on disk is of step 0",
+)
+def nothing_to_learn(make: Any, example: Any) -> Any:
+    case = make()
+    counting = example.call(0, "ids", "scale", "total", "weight")
+    case.set_plan(steps=tuple(step for step in case.plan.steps if step != counting))
+    return case.run()
+
+
 # ---- the tests
 
 

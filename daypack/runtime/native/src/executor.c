@@ -174,6 +174,11 @@ static daypack_code run_step(daypack_engine *engine, bool last) {
     return daypack_fail(&engine->error, DAYPACK_BAD_BUNDLE,
                         "%s: expected a step to advance the clock from %u to %u, found %u", engine->plan_name, before,
                         before + 1, after);
+  if (!isfinite(loss) && weight == 0.0f)
+    return daypack_fail(&engine->error, DAYPACK_BAD_INPUT,
+                        "step %u: no label in its examples; give each step one or more; the state on disk is of step "
+                        "%llu",
+                        after, (unsigned long long)engine->saved_step);
   if (!isfinite(loss))
     return daypack_fail(&engine->error, DAYPACK_STOPPED,
                         "step %u: expected a finite loss, found %g; the state on disk is of step %llu", after,
