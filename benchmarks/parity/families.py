@@ -9,7 +9,10 @@ from typing import Any
 
 from tokenizing.cases import corpus, grow, train
 
-from parity.budgets import run_under, with_memory
+from daypack.models.task import base_model
+from daypack.models.write_checkpoint import write_checkpoint
+from daypack.spec import check_spec
+from parity.budgets import plain, run_under, with_memory
 from parity.compare import compare
 from parity.contenders import Engine, in_turns
 from parity.engine import run_engine
@@ -142,6 +145,29 @@ def full_billion(work: Workspace, details: dict[str, Any]) -> list[Figure]:
     ]
 
 
+def compile_checkpoint(work: Workspace, details: dict[str, Any]) -> list[Figure]:
+    """LoRA of Gemma 3 1B compiled from a checkpoint in four shards, float32 on disk, bfloat16 in the bundle:
+    its peak against one copy of the weights.
+    """
+    name = "gemma3-1b-checkpoint"
+    ids = work.folder / f"ids-{GEMMA_1B.vocabulary}.jsonl"
+    ids = ids if ids.exists() else write_ids(ids, GEMMA_1B.vocabulary, 20_000)
+    spec = with_memory(training("gemma3", ids, GEMMA_1B.config, LORA_QV, **LONG, **HALF), 300_000_000)
+    base = base_model(spec)
+    folder = work.folder / "checkpoint"
+    if not folder.exists():
+        write_checkpoint(folder, base.config, base.source, shards=4)
+    document = plain(spec.model_dump(by_alias=True, exclude_unset=True))
+    built = work.build(check_spec({**document, "model": {"checkpoint": str(folder)}}))
+    details[name] = {"compile": built.said}
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return [
+        Figure(name, "weights of the checkpoint", weights, "bytes"),
+        Figure(name, "compile, whole process", built.used.seconds, "s"),
+        Figure(name, "compile, peak resident memory", built.used.peak_rss_bytes, "bytes", weights),
+    ]
+
+
 HALF, QUARTER = {"frozen_dtype": "bfloat16"}, {"frozen_dtype": "int4", "frozen_group": 32}
 FAMILIES: dict[str, Section] = {
     "gemma3-270m": model_section("gemma3-270m", GEMMA_270M, LORA_QV, 200_000_000, **HALF),
@@ -151,4 +177,5 @@ FAMILIES: dict[str, Section] = {
     "gemma3-1b": model_section("gemma3-1b", GEMMA_1B, LORA_QV, 300_000_000, **HALF),
     "gemma3-270m-full": model_section("gemma3-270m-full", GEMMA_270M, FULL, 400_000_000, None),
     "gemma3-1b-full": full_billion,
+    "gemma3-1b-checkpoint": compile_checkpoint,
 }

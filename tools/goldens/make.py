@@ -129,6 +129,15 @@ CASES = {
         _decoder("llama", num_key_value_heads=3, **_LLAMA3),
         adapter=_lora(["q_proj", "v_proj", "down_proj"], 2, 3),
     ),
+    "llama_lora_everywhere_masked": Case(
+        _decoder("llama", num_key_value_heads=1, tie_word_embeddings=False),
+        masked=True,
+        adapter=_lora(_EVERYWHERE, 2, 4),
+    ),
+    "qwen3_lora_everywhere": Case(
+        _decoder("qwen3", num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True),
+        adapter=_lora(_EVERYWHERE, 2, 2),
+    ),
     "gemma3_beyond_the_window": Case(
         _decoder(
             "gemma3_text",
