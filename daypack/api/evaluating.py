@@ -79,16 +79,14 @@ def evaluate_bundle(
     from daypack.runtime.data_file import write_data
     from daypack.runtime.engine_process import EngineArguments
     from daypack.runtime.launch import launcher
-    from daypack.runtime.signature import read_public_key, require_signature
+    from daypack.runtime.signature import required_signer
     from daypack.runtime.state_file import NAME
 
     if str(data).startswith(ON_DEVICE):
         raise SpecError(
             f"--data: {data} is a file of a phone; evaluation takes files of this machine: copy it here"
         )
-    signer = None if public_key is None else read_public_key(public_key)
-    if signer is not None:
-        require_signature(bundle, signer)
+    signer = required_signer(bundle, public_key)
     found = read_bundle(bundle)
     spec = spec_of(bundle, found.description)
     if spec is None or found.evaluation is None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from daypack.api.compiling import CompileResult, compile_result, named_orders
 from daypack.api.events import StepEvent
 from daypack.api.running import run_bundle
-from daypack.api.saved import NOT_PARAMETERS, steps_done
+from daypack.api.saved import NOT_PARAMETERS, saved_state, steps_done
 from daypack.errors import BundleError, SpecError
 
 
@@ -132,8 +132,7 @@ def run(
 
     path = bundle.bundle if isinstance(bundle, CompileResult) else Path(bundle)
     plan = read_bundle_plan(path)
-    place = Path(state) if state is not None else path.with_name(path.name + ".state")
-    saved = place / "state.safetensors"
+    saved = saved_state(path, None if state is None else Path(state))
     done = 0 if fresh else steps_done(saved)
     given = list(batches)
     with tempfile.TemporaryDirectory(prefix="daypack-") as folder:
@@ -147,7 +146,7 @@ def run(
                 steps=wanted,
                 via=via,
                 threads=threads,
-                state=place,
+                state=saved.parent,
                 fresh=fresh,
                 direct=direct,
                 profile=profile,

@@ -10,7 +10,7 @@ from typing import Any
 
 from daypack.api.events import StepEvent, step_event
 from daypack.api.given_data import data_for_engine, path_on_device
-from daypack.api.saved import spec_of, steps_done
+from daypack.api.saved import saved_state, spec_of, steps_done
 from daypack.errors import DaypackError
 
 
@@ -34,8 +34,8 @@ def run_bundle(
     `data` is a text, JSONL, CSV or id file, read as the bundle's spec says, or a prepared `data.bin`. The
     engine tokenizes it, where it runs; this machine does where the engine cannot: a .npy array, or a
     tokenizer that is refused (bundle.json says why). With `via` "adb" it may be a file that is on the phone,
-    `device:/sdcard/notes.txt`. Without
-    `steps` the run goes on to the spec's `max_steps`; a bundle compiled from Python runs once over its data.
+    `device:/sdcard/notes.txt`. Without `steps` the run goes on to the spec's `max_steps`; a bundle compiled
+    from Python runs once over its data.
     `direct` reads and writes flash past the system's cache, `profile` times every kernel. `order` and
     `memory_bytes` choose the plan to begin with, where the bundle has several.
     With `public_key`, a file that `daypack keygen` made, only a bundle that this key signed is run.
@@ -47,11 +47,9 @@ def run_bundle(
 
     from daypack.runtime.engine_process import EngineArguments
     from daypack.runtime.launch import launcher
-    from daypack.runtime.signature import read_public_key, require_signature
+    from daypack.runtime.signature import required_signer
 
-    signer = None if public_key is None else read_public_key(public_key)
-    if signer is not None:
-        require_signature(bundle, signer)
+    signer = required_signer(bundle, public_key)
     if steps is None:
         steps = _steps_left(bundle, state, fresh)
         if steps == 0:
@@ -106,11 +104,9 @@ def _steps(events: Iterable[Mapping[str, Any]], *, profile: bool) -> Iterator[St
 def _steps_left(bundle: Path, state: Path | None, fresh: bool) -> int | None:
     """Steps from the saved state to the spec's `max_steps`; None for a bundle without a spec."""
     from daypack.runtime.bundle import read_bundle
-    from daypack.runtime.engine_process import EngineArguments
 
     spec = spec_of(bundle, read_bundle(bundle).description)
     if spec is None:
         return None
     wanted = spec.train.max_steps
-    saved = EngineArguments(state=state).state_directory(bundle) / "state.safetensors"
-    return wanted if fresh else max(0, wanted - steps_done(saved))
+    return wanted if fresh else max(0, wanted - steps_done(saved_state(bundle, state)))

@@ -21,6 +21,14 @@ def spec_of(bundle: Path, description: Mapping[str, Any]) -> TrainSpec | None:
     return parse_spec(text, base=bundle, where=f"{bundle}/bundle.json") if isinstance(text, str) else None
 
 
+def saved_state(bundle: Path, state: Path | None) -> Path:
+    """The file in which a run of the bundle saves: in `state`, else beside the bundle."""
+    from daypack.runtime.engine_process import EngineArguments
+    from daypack.runtime.state_file import NAME
+
+    return EngineArguments(state=state).state_directory(bundle) / NAME
+
+
 def steps_done(saved: Path) -> int:
     """The clock of a saved state; 0 where there is none, or none that can be read (the engine says why)."""
     from safetensors import SafetensorError, safe_open

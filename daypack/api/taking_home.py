@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from daypack.api.saved import NOT_PARAMETERS, steps_done
+from daypack.api.saved import NOT_PARAMETERS, saved_state, steps_done
 from daypack.errors import BundleError, SpecError
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ class _Trained:
 def _trained(bundle: Path, state: Path | None) -> _Trained:
     from daypack.models.checkpoint import Checkpoint, tensors_of
     from daypack.runtime.bundle import read_bundle
-    from daypack.runtime.engine_process import EngineArguments
     from daypack.runtime.state_file import NAME, check_blocks, check_state, state_layout
 
     found = read_bundle(bundle)
@@ -111,7 +110,7 @@ def _trained(bundle: Path, state: Path | None) -> _Trained:
         raise SpecError(
             f"{bundle}: this bundle was compiled from Python; daypack.run(...).params are its trained arrays"
         )
-    saved = EngineArguments(state=state).state_directory(bundle) / NAME
+    saved = saved_state(bundle, state)
     if not saved.exists():
         if state is not None:
             raise BundleError(

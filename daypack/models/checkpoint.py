@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from daypack.errors import SpecError
 from daypack.models.config_fields import as_config
 from daypack.models.family import Family
+from daypack.models.json_objects import RepeatedKey, once
 from daypack.models.parameters import ParameterSpec
 from daypack.models.sources import numpy_dtype
 
@@ -196,17 +197,10 @@ def _opened(path: Path) -> Any:
 
 def read_json(path: Path) -> object:
     """A JSON file whose objects have each key once."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in found if keys.count(key) > 1)
-            raise SpecError(f"{path}: the key {twice!r} stands twice in one object; keep one")
-        return found
-
     try:
         return cast("object", json.loads(path.read_text("utf-8"), object_pairs_hook=once))
+    except RepeatedKey as error:
+        raise SpecError(f"{path}: the key {error.key!r} stands twice in one object; keep one") from error
     except (ValueError, OSError) as error:
         raise SpecError(f"{path}: not readable as JSON ({error})") from error
 

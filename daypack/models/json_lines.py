@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from daypack.errors import SpecError
 from daypack.models.chat import ChatFormat, load_chat, pieces_of_chat
 from daypack.models.document import Document, Encoder
+from daypack.models.json_objects import once
 from daypack.models.lines import read_lines
 
 #: The keys of a line, all of them, and what they take.
@@ -63,20 +64,12 @@ def read_json_lines(path: Path, encoder: Encoder, *, only_ids: bool) -> Iterator
 
 def _object(line: str, where: str, expected: str) -> dict[str, Any]:
     try:
-        value: object = json.loads(line, object_pairs_hook=_once)
+        value: object = json.loads(line, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where}: not JSON ({error})") from error
     if not isinstance(value, dict):
         raise SpecError(f"{where}: expected {expected}, found {json.dumps(value)[:80]}")
     return cast("dict[str, Any]", value)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys, each there once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key that is there twice")
-    return found
 
 
 def _form(fields: dict[str, Any], forms: dict[tuple[str, ...], str], where: str) -> tuple[str, ...]:

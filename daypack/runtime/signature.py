@@ -135,6 +135,15 @@ def require_signature(bundle: Path, key: PublicKey) -> None:
         )
 
 
+def required_signer(bundle: Path, public_key: Path | None) -> PublicKey | None:
+    """The key of a file that must have signed the bundle, checked; None where no file is given."""
+    if public_key is None:
+        return None
+    key = read_public_key(public_key)
+    require_signature(bundle, key)
+    return key
+
+
 def _public_of(key: Ed25519PublicKey) -> PublicKey:
     return PublicKey(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
 

@@ -5,18 +5,7 @@
 #include <string.h>
 
 #include "raw.h"
-
-static void *read_whole(const char *path, size_t *size) {
-  FILE *file = fopen(path, "rb");
-  if (file == NULL || fseek(file, 0, SEEK_END) != 0) exit(70);
-  long end = ftell(file);
-  rewind(file);
-  *size = (size_t)end;
-  void *data = malloc(*size + 1);
-  if (data == NULL || fread(data, 1, *size, file) != *size) exit(70);
-  (void)fclose(file);
-  return data;
-}
+#include "read_whole.h"
 
 static daypack_code read_raw(void *context, void *bytes, uint64_t size_bytes, uint64_t offset_bytes) {
   FILE *file = context;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tokenizer.h"
+#include "read_whole.h"
 
 typedef struct {
   const uint8_t *text;
@@ -29,18 +30,6 @@ static daypack_code write_ids(void *context, const uint32_t *ids, uint32_t count
   memcpy(of->ids + of->count, ids, count * sizeof *ids);
   of->count += count;
   return DAYPACK_OK;
-}
-
-static void *read_whole(const char *path, size_t *size) {
-  FILE *file = fopen(path, "rb");
-  if (file == NULL || fseek(file, 0, SEEK_END) != 0) exit(70);
-  long end = ftell(file);
-  rewind(file);
-  *size = (size_t)end;
-  void *data = malloc(*size + 1);
-  if (data == NULL || fread(data, 1, *size, file) != *size) exit(70);
-  (void)fclose(file);
-  return data;
 }
 
 int main(int count, char **arguments) {
